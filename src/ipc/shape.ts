@@ -88,7 +88,8 @@ export function record<F extends Fields>(fields: F): Shape<RecordOf<F>> {
     if (typeof value !== 'object' || value === null || Array.isArray(value) || value instanceof Uint8Array)
       refuse(at, 'record', value);
     for (const name in value) {
-      if (!Object.hasOwn(fields, name)) throw new Failure('malformed field', `${at}.${name.slice(0, 64)}`, { cause: 'not declared' });
+      if (!Object.hasOwn(fields, name))
+        throw new Failure('malformed field', `${at}.${name.slice(0, 64)}`, { cause: 'not declared' });
     }
     const object = value as Record<string, unknown>;
     for (const name of names) {
