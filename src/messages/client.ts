@@ -1,0 +1,202 @@
+/**
+ * What plakarctl and the control process say to each other on the channel that
+ * a client gets when it connects. Everything a client sends is judged by its
+ * credentials (SO_PEERCRED) and the `permit` rules before anything happens.
+ */
+import { message } from '../ipc/message.ts';
+import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
+
+/** Limits of what crosses this channel. */
+export const NAME_MAX_CHARS = 128;
+export const PATH_MAX_BYTES = 64 << 10;
+export const TAGS_MAX = 32;
+export const PATHS_MAX = 64;
+export const SNAPSHOTS_MAX = 4096;
+export const PROBLEMS_MAX = 4096;
+
+const name = text(NAME_MAX_CHARS);
+const repository = optional(name);
+const tags = list(name, TAGS_MAX);
+/** A snapshot as a person names it: a UUID, an unambiguous prefix, or `latest`. */
+const snapshotName = text(64);
+const line = text(4096);
+
+/** What a push came to. Bytes are of file contents; `stored` is what the repository grew by. */
+export const summary = record({
+  snapshot: text(36),
+  repository: name,
+  source: name,
+  parent: optional(text(36)),
+  files: integer(),
+  directories: integer(),
+  others: integer(),
+  bytes: integer(),
+  filesNew: integer(),
+  filesChanged: integer(),
+  filesUnchanged: integer(),
+  unreadable: integer(),
+  inconsistent: integer(),
+  excluded: integer(),
+  readBytes: integer(),
+  addedBytes: integer(),
+  storedBytes: integer(),
+  durationMs: real,
+});
+
+/** One thing that could not be read, or that is damaged. */
+export const problem = record({
+  object: line,
+  text: line,
+  /** paths that it touches, as SNAPSHOT:PATH */
+  paths: optional(list(bytes(PATH_MAX_BYTES), 64)),
+});
+
+export const progress = record({
+  job: integer(),
+  operation: text(32),
+  files: integer(),
+  bytes: integer(),
+  /** what the whole is expected to come to; missing where nobody knows */
+  bytesExpected: optional(integer()),
+  filesExpected: optional(integer()),
+  storedBytes: integer(),
+  problems: integer(),
+});
+
+/** What one repository holds. Sizes in bytes. */
+export const repositoryInfo = record({
+  name,
+  id: text(36),
+  location: text(4096),
+  format: integer(),
+  created: real,
+  encryption: boolean,
+  compression: text(32),
+  snapshots: integer(),
+  packs: integer(),
+  segments: integer(),
+  chunks: integer(),
+  storedBytes: integer(),
+});
+
+const processState = record({
+  role: text(32),
+  instance: text(NAME_MAX_CHARS),
+  pid: integer(),
+  state: text(32),
+});
+const jobState = record({
+  job: integer(),
+  operation: text(32),
+  repository: name,
+  source: optional(name),
+  user: text(64),
+  startedMs: real,
+  files: integer(),
+  bytes: integer(),
+});
+export const status = record({
+  version: text(32),
+  pid: integer(),
+  startedMs: real,
+  configuration: text(4096),
+  repositories: list(record({ name, location: text(4096), state: text(32) }), 256),
+  sources: list(record({ name, paths: list(text(4096), PATHS_MAX) }), 256),
+  processes: list(processState, 1024),
+  jobs: list(jobState, 1024),
+});
+
+/** Control's events while a request is at work; they precede its reply. */
+export const PROGRESS = message(32, 'progress', progress);
+export const PROBLEM = message(33, 'problem', problem, { maxBytes: 1 << 20 });
+
+export const STATUS = message(34, 'status', nothing);
+export const STATUS_IS = message(35, 'status is', status, { maxBytes: 1 << 20 });
+
+export const CREATE = message(36, 'create', record({ repository, noEncryption: optional(boolean) }));
+export const CREATED = message(
+  37,
+  'created',
+  record({ repository: name, id: text(36), location: text(4096) }),
+);
+
+/** Opens a reader session: see reader.ts. The operation is what `permit` rules speak of. */
+export const OPEN = message(
+  38,
+  'open',
+  record({
+    repository,
+    operation: oneOf('ls', 'cat', 'pull', 'tarball', 'find', 'diff', 'checksum', 'info'),
+  }),
+);
+/** Three descriptors: stream and descriptor ends of the session's channel, and its ring. */
+export const OPENED = message(39, 'opened', record({ repository: name, ringBytes: integer() }), {
+  maxDescriptors: 3,
+});
+
+/** Pushes a configured source. */
+export const PUSH = message(40, 'push', record({ repository, source: name, tags }));
+export const PUSHED = message(41, 'pushed', summary);
+
+/** Pushes what the client itself walks, with its own rights: the scan channel comes back. See scan.ts. */
+export const PUSH_PATH = message(
+  42,
+  'push path',
+  record({ repository, paths: list(bytes(PATH_MAX_BYTES, 1), PATHS_MAX), tags }),
+  { maxBytes: 1 << 20 },
+);
+/** Two descriptors: stream and descriptor ends of the scan channel. */
+export const PUSH_OPENED = message(43, 'push opened', record({ repository: name, job: integer() }), {
+  maxDescriptors: 2,
+});
+
+export const CHECK = message(
+  44,
+  'check',
+  record({
+    repository,
+    depth: oneOf('fast', 'snapshots', 'full'),
+    snapshots: list(snapshotName, SNAPSHOTS_MAX),
+  }),
+  { maxBytes: 512 << 10 },
+);
+export const CHECKED = message(
+  45,
+  'checked',
+  record({
+    repository: name,
+    depth: text(16),
+    snapshots: integer(),
+    packs: integer(),
+    chunks: integer(),
+    bytes: integer(),
+    /** objects nothing refers to; no damage */
+    orphans: integer(),
+    problems: integer(),
+    durationMs: real,
+  }),
+);
+
+export const REMOVE = message(
+  46,
+  'rm',
+  record({ repository, snapshots: list(snapshotName, SNAPSHOTS_MAX) }),
+  {
+    maxBytes: 512 << 10,
+  },
+);
+export const REMOVED = message(
+  47,
+  'removed',
+  record({ repository: name, snapshots: list(text(36), SNAPSHOTS_MAX) }),
+  {
+    maxBytes: 512 << 10,
+  },
+);
+
+export const INFO = message(48, 'info', record({ repository }));
+export const INFO_IS = message(49, 'info is', repositoryInfo);
+
+export const RELOAD = message(50, 'reload', nothing);
+export const STOP = message(51, 'stop', nothing);
+export const DONE = message(52, 'done', nothing);

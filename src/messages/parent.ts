@@ -1,0 +1,129 @@
+/**
+ * What the parent and its children say to each other beyond privsep's own
+ * messages. The parent answers only what is declared here; anything else costs
+ * the child its channel.
+ */
+import { message } from '../ipc/message.ts';
+import { bytes, integer, list, nothing, optional, real, record, text } from '../ipc/shape.ts';
+import { NAME_MAX_CHARS, status } from './client.ts';
+import { OBJECT_MAX_BYTES } from './data.ts';
+
+const name = text(NAME_MAX_CHARS);
+const key = bytes(32, 32);
+
+/** control → parent: bring up (and connect) what a job on these needs. */
+export const NEED = message(192, 'need', record({ repository: name, source: optional(name) }));
+export const READY_FOR = message(193, 'ready for', record({ crypto: integer(1, 256) }));
+/** control → parent: make the repository. */
+export const MAKE = message(194, 'make', record({ repository: name }));
+export const MADE = message(195, 'made', record({ id: text(36) }));
+export const PARENT_RELOAD = message(196, 'reload', nothing);
+export const PARENT_STOP = message(197, 'stop', nothing);
+export const PARENT_STATUS = message(198, 'status', nothing);
+export const PARENT_STATUS_IS = message(199, 'status is', status, { maxBytes: 1 << 20 });
+export const PARENT_DONE = message(200, 'done', nothing);
+
+/** One `permit` rule with its names resolved to numbers. */
+const permit = record({
+  uid: optional(integer()),
+  gid: optional(integer()),
+  operations: list(text(32), 64),
+  source: optional(name),
+  repository: optional(name),
+});
+/** parent → control: what the configuration says that control must know. */
+export const CONTROL_SETTINGS = message(
+  201,
+  'control settings',
+  record({
+    repositories: list(record({ name, location: text(4096), compression: text(32) }), 256),
+    sources: list(record({ name, paths: list(text(4096), 64) }), 256),
+    permits: list(permit, 4096),
+  }),
+  { maxBytes: 2 << 20 },
+);
+
+/** parent → storage: the configuration object and key slots, as stored. */
+export const READ_KEYS = message(202, 'read keys', nothing);
+export const KEYS_ARE = message(
+  203,
+  'keys are',
+  record({ config: bytes(64 << 10), slots: list(record({ name: text(64), data: bytes(64 << 10) }), 64) }),
+  { maxBytes: 2 << 20 },
+);
+/** parent → storage: write a new repository's configuration object and first key slot. */
+export const INITIALIZE = message(
+  204,
+  'initialize',
+  record({ config: bytes(64 << 10), slotName: text(64), slot: bytes(64 << 10) }),
+  { maxBytes: 256 << 10 },
+);
+/** parent → storage: the keys are in place; load the index. */
+export const LOAD = message(205, 'load', nothing);
+export const LOADED = message(206, 'loaded', record({ chunks: integer(), packs: integer() }));
+
+/** parent → keys: open a slot, or make one. */
+export const UNLOCK = message(
+  207,
+  'unlock',
+  record({
+    repository: bytes(16, 16),
+    credential: optional(bytes(64 << 10)),
+    slots: list(record({ name: text(64), data: bytes(64 << 10) }), 64),
+  }),
+  { maxBytes: 5 << 20 },
+);
+export const UNLOCKED = message(
+  208,
+  'unlocked',
+  record({ master: key, epoch: integer(1, 0xffffffff), slot: text(64) }),
+);
+export const MAKE_SLOT = message(
+  209,
+  'make slot',
+  record({
+    repository: bytes(16, 16),
+    credential: optional(bytes(64 << 10)),
+    master: key,
+    epoch: integer(1, 0xffffffff),
+    label: text(128),
+    created: real,
+  }),
+  { maxBytes: 128 << 10 },
+);
+export const SLOT_MADE = message(210, 'slot made', record({ slot: bytes(64 << 10) }), {
+  maxBytes: 128 << 10,
+});
+
+/** parent → chunker and crypto: the keys each may hold, and the rings. */
+export const CHUNKER_KEYS = message(211, 'chunker keys', record({ id: key, chunking: key }));
+export const CRYPTO_KEYS = message(
+  212,
+  'crypto keys',
+  record({
+    repository: bytes(16, 16),
+    epoch: integer(1, 0xffffffff),
+    segment: key,
+    index: key,
+    snapshot: key,
+    log: key,
+  }),
+);
+/** parent → members of a repository: its shared rings, as descriptors in the order of `rings`. */
+export const RINGS = message(
+  213,
+  'rings',
+  record({
+    rings: list(record({ name: text(16), slots: integer(1, 1024), slotBytes: integer(4096) }), 2),
+  }),
+  { maxDescriptors: 2 },
+);
+/** Logged by the parent on behalf of a child. */
+export const LOG = message(
+  214,
+  'log',
+  record({ level: integer(0, 100), text: text(4096), fields: optional(bytes(OBJECT_MAX_BYTES)) }),
+  {
+    maxBytes: 16 << 10,
+  },
+);

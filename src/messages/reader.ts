@@ -1,0 +1,72 @@
+/**
+ * A reader session: what plakarctl and a chunker say to each other, directly,
+ * on a channel that control handed out. The client walks trees and restores by
+ * itself; the chunker only lists snapshots and serves verified chunks by id.
+ * A chunk id is a keyed digest that can be learned only from a tree that the
+ * session was allowed to open, so knowing one is the permission to read it.
+ *
+ * READ requests are packed, READ_ENTRY_BYTES each, little-endian:
+ *
+ *   offset size
+ *        0    1  chunk kind
+ *        1    3  zero
+ *        4    4  plaintext length, bytes
+ *        8    4  where in the session's ring the plaintext goes, bytes
+ *       12   32  chunk id
+ *
+ * The client owns the ring: it may name any range that it is not using.
+ */
+import { message } from '../ipc/message.ts';
+import { bytes, integer, list, optional, record, text } from '../ipc/shape.ts';
+
+/** The ring of a session, bytes: a few segments ahead for a restore. */
+export const READER_RING_BYTES = 16 << 20;
+export const READ_ENTRY_BYTES = 44;
+/** Chunks in one READ or LOCATE. */
+export const READ_MAX = 1024;
+export const LOCATE_MAX = 8192;
+/** READs that a session may have under way. */
+export const READS_OPEN_MAX = 16;
+/** Snapshot headers in one page, and the bytes of one header. */
+export const PAGE_MAX = 512;
+export const HEADER_MAX_BYTES = 64 << 10;
+
+/** Snapshots from `from` on in order of time, oldest first; a page is ended early when it grows large. */
+export const LIST = message(64, 'list', record({ from: integer() }));
+export const HEADERS = message(
+  65,
+  'headers',
+  record({
+    /** encoded headers as in src/repository/snapshot.ts */
+    headers: list(bytes(HEADER_MAX_BYTES), PAGE_MAX),
+    total: integer(),
+    /** snapshots whose header could not be read: name and why */
+    damaged: list(record({ name: text(64), text: text(1024) }), PAGE_MAX),
+  }),
+  { maxBytes: 2 << 20 },
+);
+
+/** A UUID, an unambiguous prefix, or `latest`, optionally of one source. */
+export const RESOLVE = message(66, 'resolve', record({ snapshot: text(64), source: optional(text(128)) }));
+export const HEADER = message(67, 'header', record({ header: bytes(HEADER_MAX_BYTES) }), {
+  maxBytes: 128 << 10,
+});
+
+/** ids, 32 bytes each; answered by 8 bytes each: a little-endian double that sorts by place in the repository, or -1 where the chunk is missing. */
+export const LOCATE = message(68, 'locate', record({ ids: bytes(LOCATE_MAX * 32) }), { maxBytes: 512 << 10 });
+export const PLACES = message(69, 'places', record({ places: bytes(LOCATE_MAX * 8) }), {
+  maxBytes: 128 << 10,
+});
+
+/** Answered when every chunk is in the ring, or named as failed. */
+export const READ = message(70, 'read', record({ chunks: bytes(READ_MAX * READ_ENTRY_BYTES) }), {
+  maxBytes: 64 << 10,
+});
+export const READ_DONE = message(
+  71,
+  'read done',
+  record({
+    failed: list(record({ index: integer(0, READ_MAX), kind: text(16), text: text(1024) }), READ_MAX),
+  }),
+  { maxBytes: 2 << 20 },
+);

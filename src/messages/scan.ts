@@ -1,0 +1,65 @@
+/**
+ * What walks a tree (a scanner, or plakarctl with its user's own rights) and
+ * the chunker say to each other. The contents of BATCH and NODES are described
+ * in src/snapshot/scanlog.ts. Both directions have a window, so neither side
+ * ever queues more than the window for the other.
+ */
+import { message } from '../ipc/message.ts';
+import { boolean, bytes, integer, optional, record, text } from '../ipc/shape.ts';
+import { summary } from './client.ts';
+
+/** Records in one batch, bytes; a single record (one entry with its xattrs) may be as large as it. */
+export const BATCH_MAX_BYTES = (1 << 20) + (256 << 10);
+/** Descriptors in one batch; the kernel's limit for one sendmsg is 253. */
+export const BATCH_MAX_DESCRIPTORS = 128;
+/** What the walker may have under way, unacknowledged. */
+export const BATCH_WINDOW_BYTES = 1 << 20;
+export const BATCH_WINDOW_DESCRIPTORS = 512;
+/** Old nodes in one message, and under way. A node is at most 4 MiB less a bit, and is sent in pieces. */
+export const NODES_MAX_BYTES = 256 << 10;
+export const NODES_WINDOW_BYTES = 2 << 20;
+
+/** chunker → walker: begin. Without a parent everything is new. */
+export const SCAN = message(
+  96,
+  'scan',
+  record({
+    job: integer(),
+    /** the parent snapshot's root node */
+    root: optional(record({ id: bytes(32, 32), length: integer(1, 4 << 20) })),
+  }),
+);
+/** chunker → walker: the parent's tree, in pre-order. */
+export const NODES = message(
+  97,
+  'nodes',
+  record({ job: integer(), data: bytes(NODES_MAX_BYTES), last: boolean }),
+  {
+    maxBytes: NODES_MAX_BYTES + 1024,
+  },
+);
+/** walker → chunker: so many bytes of NODES have been used. */
+export const NODES_USED = message(
+  98,
+  'nodes used',
+  record({ job: integer(), bytes: integer(1, NODES_WINDOW_BYTES * 2) }),
+);
+/** walker → chunker: scan records, and the descriptors of the files to read. */
+export const BATCH = message(99, 'batch', record({ job: integer(), data: bytes(BATCH_MAX_BYTES, 1) }), {
+  maxBytes: BATCH_MAX_BYTES + 1024,
+  maxDescriptors: BATCH_MAX_DESCRIPTORS,
+});
+/** chunker → walker: so much has been read. */
+export const BATCH_USED = message(
+  100,
+  'batch used',
+  record({ job: integer(), bytes: integer(), descriptors: integer() }),
+);
+/** Either way: the job is over before its end. The walker stops; the chunker forgets what it built. */
+export const SCAN_FAILED = message(
+  101,
+  'scan failed',
+  record({ job: integer(), kind: text(16), text: text(4096) }),
+);
+/** chunker → a walking client: the snapshot is durable. A scanner is told too, so that it can begin another. */
+export const SCAN_DONE = message(102, 'scan done', record({ job: integer(), summary }));
