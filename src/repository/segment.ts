@@ -1,0 +1,289 @@
+/**
+ * Segments: the unit of compression and sealing. The chunker fills a slot with
+ * SegmentWriter, the crypto process turns it into what is stored and back with
+ * SegmentCodec, and readers find chunks in it with SegmentReader. Owns the
+ * invariant that nothing is read from a segment that its table does not cover
+ * exactly, and that nothing is decompressed beyond its declared length.
+ *
+ * Raw:      chunks, one after another
+ *           count × { u32 length, 8 bytes of the id }
+ *           u32 count
+ *
+ * Content (what is sealed):
+ *   offset size
+ *        0    1  compression: 0 stored, 1 one zstd frame
+ *        1    1  kind: 1 data, 2 metadata (trees and lists)
+ *        2    2  zero
+ *        4    4  rawLength
+ *        8    4  bodyLength
+ *       12    n  body
+ *     12+n       zeros, so that the sealed length is a Padmé length
+ */
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { Failure } from '../error.ts';
+import { CHUNK_DATA, CHUNK_ID_BYTES, type ChunkKind } from '../keys/derive.ts';
+import { SEAL_OVERHEAD_BYTES, type Sealer } from '../keys/seal.ts';
+import {
+  SEGMENT_CHUNKS_MAX,
+  SEGMENT_DATA_MAX_BYTES,
+  SEGMENT_HEADER_BYTES,
+  SEGMENT_RAW_MAX_BYTES,
+  SEGMENT_ROW_BYTES,
+  SEGMENT_SEALED_MAX_BYTES,
+  SEGMENT_TARGET_BYTES,
+} from './constants.ts';
+import { isZero, padme, zeros } from './padding.ts';
+
+/** File contents, or trees and chunk lists: the two are kept apart, so that browsing reads little. */
+export const SEGMENT_DATA = 1;
+export const SEGMENT_METADATA = 2;
+export type SegmentKind = typeof SEGMENT_DATA | typeof SEGMENT_METADATA;
+
+/** The kind of segment that chunks of `kind` go to. */
+export function segmentKindOf(kind: ChunkKind): SegmentKind {
+  return kind === CHUNK_DATA ? SEGMENT_DATA : SEGMENT_METADATA;
+}
+
+const STORED = 0;
+const ZSTD = 1;
+/** zstd windows of more than 8 MiB are refused: no segment needs one. */
+const WINDOW_LOG_MAX = 23;
+
+/** Lays chunks in a slot, then the table behind them. */
+export class SegmentWriter {
+  readonly #slot: Buffer;
+  readonly #lengths = new Uint32Array(SEGMENT_CHUNKS_MAX);
+  readonly #ids = Buffer.alloc(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES);
+  /** Where the next chunk's bytes go in the slot; also the bytes of chunks so far. */
+  offset = 0;
+  count = 0;
+
+  /** `slot` has room for a raw segment: SEGMENT_RAW_MAX_BYTES, or less for smaller chunks. */
+  constructor(slot: Buffer) {
+    this.#slot = slot;
+  }
+
+  /** Whether a chunk of `length` bytes can still be put at `offset` and appended. */
+  room(length: number): boolean {
+    const end = this.offset + length;
+    return (
+      this.count < SEGMENT_CHUNKS_MAX &&
+      end <= SEGMENT_DATA_MAX_BYTES &&
+      end + (this.count + 1) * SEGMENT_ROW_BYTES + 4 <= this.#slot.length
+    );
+  }
+
+  /** Whether it has reached the size at which segments are closed. */
+  get full(): boolean {
+    return this.offset >= SEGMENT_TARGET_BYTES || this.count === SEGMENT_CHUNKS_MAX;
+  }
+
+  /** Takes the `length` bytes at `offset` as a chunk, with the id at `idOffset` of `id`. */
+  append(id: Buffer, idOffset: number, length: number): void {
+    if (length < 1 || !this.room(length))
+      throw new Failure('fill segment', '', { cause: `no room for a chunk of ${length} bytes` });
+    this.#lengths[this.count] = length;
+    id.copy(this.#ids, this.count * CHUNK_ID_BYTES, idOffset, idOffset + CHUNK_ID_BYTES);
+    this.offset += length;
+    this.count++;
+  }
+
+  /** The ids so far, 32 bytes each: a view until the next append or reset. */
+  get ids(): Buffer {
+    return this.#ids.subarray(0, this.count * CHUNK_ID_BYTES);
+  }
+
+  /** Writes the table; returns the raw length. */
+  finish(): number {
+    if (this.count === 0) throw new Failure('fill segment', '', { cause: 'empty' });
+    let at = this.offset;
+    for (let i = 0; i < this.count; i++) {
+      this.#slot.writeUInt32LE(this.#lengths[i] ?? 0, at);
+      this.#ids.copy(this.#slot, at + 4, i * CHUNK_ID_BYTES, i * CHUNK_ID_BYTES + 8);
+      at += SEGMENT_ROW_BYTES;
+    }
+    this.#slot.writeUInt32LE(this.count, at);
+    return at + 4;
+  }
+}
+
+function damaged(cause: string): Failure {
+  return new Failure('read segment', '', { cause, kind: 'damaged' });
+}
+
+/** Finds chunks in a raw segment. Reused: `load` each. The table is copied, so a slot that changes later does no harm. */
+export class SegmentReader {
+  /** Chunks in the loaded segment. */
+  count = 0;
+  readonly #ends = new Uint32Array(SEGMENT_CHUNKS_MAX + 1);
+  readonly #low = new Int32Array(SEGMENT_CHUNKS_MAX);
+  readonly #high = new Int32Array(SEGMENT_CHUNKS_MAX);
+
+  /** Checks and takes the table of a raw segment of `raw.length` bytes; throws a Failure of kind 'damaged'. */
+  load(raw: Buffer): void {
+    this.count = 0;
+    if (raw.length < SEGMENT_ROW_BYTES + 5 || raw.length > SEGMENT_RAW_MAX_BYTES)
+      throw damaged(`raw length ${raw.length}`);
+    const count = raw.readUInt32LE(raw.length - 4);
+    if (count < 1 || count > SEGMENT_CHUNKS_MAX) throw damaged(`chunk count ${count}`);
+    const dataBytes = raw.length - 4 - count * SEGMENT_ROW_BYTES;
+    if (dataBytes < count) throw damaged(`table of ${count} chunks in ${raw.length} bytes`);
+    let end = 0;
+    for (let i = 0, at = dataBytes; i < count; i++, at += SEGMENT_ROW_BYTES) {
+      const length = raw.readUInt32LE(at);
+      end += length;
+      if (length < 1 || end > dataBytes) throw damaged('lengths of chunks exceed the segment');
+      this.#ends[i + 1] = end;
+      this.#low[i] = raw.readInt32LE(at + 4);
+      this.#high[i] = raw.readInt32LE(at + 8);
+    }
+    if (end !== dataBytes) throw damaged('bytes that no chunk covers');
+    this.count = count;
+  }
+
+  /**
+   * The number of the chunk whose id begins as the one at `idOffset` of `id`,
+   * looking from chunk `from` on and then around; -1 if there is none. Eight
+   * bytes are compared: whoever uses the chunk computes its id.
+   */
+  find(id: Buffer, idOffset: number, from = 0): number {
+    const low = id.readInt32LE(idOffset);
+    const high = id.readInt32LE(idOffset + 4);
+    const start = from < this.count ? from : 0;
+    for (let i = start; i < this.count; i++) if (this.#low[i] === low && this.#high[i] === high) return i;
+    for (let i = 0; i < start; i++) if (this.#low[i] === low && this.#high[i] === high) return i;
+    return -1;
+  }
+
+  /** Where chunk `index` begins in the raw segment. */
+  offset(index: number): number {
+    return this.#ends[index] ?? 0;
+  }
+
+  /** The bytes of chunk `index`. */
+  length(index: number): number {
+    return (this.#ends[index + 1] ?? 0) - (this.#ends[index] ?? 0);
+  }
+
+  /** Whether the table's bytes of chunk `index`'s id are those at `idOffset` of `id`. */
+  matches(index: number, id: Buffer, idOffset: number): boolean {
+    return (
+      this.#low[index] === id.readInt32LE(idOffset) && this.#high[index] === id.readInt32LE(idOffset + 4)
+    );
+  }
+}
+
+/** What SegmentCodec.unpack found. */
+export interface Unpacked {
+  readonly kind: SegmentKind;
+  readonly rawLength: number;
+}
+
+/** Raw segments to sealed ones and back, under one key. Reused; not re-entrant. */
+export class SegmentCodec {
+  readonly #sealer: Sealer;
+  readonly #aad: Buffer;
+  readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  readonly #content = Buffer.alloc(SEGMENT_SEALED_MAX_BYTES);
+
+  /** `aad` is associatedData(repository, SEALED_SEGMENT) of sealed.ts. */
+  constructor(sealer: Sealer, aad: Buffer) {
+    this.#sealer = sealer;
+    this.#aad = aad;
+  }
+
+  /**
+   * Compresses (zstd `level` 1..22; 0 stores) and seals `raw` into `out`, which
+   * has SEGMENT_SEALED_MAX_BYTES; returns the sealed length. What does not
+   * shrink is stored as it is.
+   */
+  pack(raw: Buffer, kind: SegmentKind, level: number, out: Buffer): number {
+    if (raw.length > SEGMENT_RAW_MAX_BYTES)
+      throw new Failure('seal segment', '', { cause: `${raw.length} bytes are too many` });
+    let body = raw;
+    if (level > 0) {
+      const compressed = zstdCompressSync(raw, {
+        chunkSize: outputChunkBytes(raw.length),
+        pledgedSrcSize: raw.length,
+        params: { [constants.ZSTD_c_compressionLevel]: level },
+      });
+      if (compressed.length < raw.length) body = compressed;
+    }
+    const header = this.#header;
+    header[0] = body === raw ? STORED : ZSTD;
+    header[1] = kind;
+    header.writeUInt32LE(raw.length, 4);
+    header.writeUInt32LE(body.length, 8);
+    const bare = SEAL_OVERHEAD_BYTES + SEGMENT_HEADER_BYTES + body.length;
+    const padding = zeros(padme(bare) - bare);
+    return this.#sealer.sealPiecesInto([header, body, padding], this.#aad, out, 0);
+  }
+
+  /** Opens `sealed` into `out`; throws a Failure of kind 'damaged'. `out` has SEGMENT_RAW_MAX_BYTES. */
+  unpack(sealed: Buffer, out: Buffer): Unpacked {
+    const { kind, compressed, rawLength, body } = this.#open(sealed);
+    if (rawLength > out.length) throw new Failure('open segment', '', { cause: 'the output is too small' });
+    const raw = compressed ? decompress(body, rawLength) : body;
+    out.set(raw, 0);
+    return { kind, rawLength };
+  }
+
+  /** Opens what was just sealed and compares; throws a Failure if it is not `raw`, as faulty memory may bring about. */
+  verify(sealed: Buffer, raw: Buffer, kind: SegmentKind): void {
+    const opened = this.#open(sealed);
+    const same = opened.kind === kind && opened.rawLength === raw.length;
+    const plain = same && opened.compressed ? decompress(opened.body, raw.length) : opened.body;
+    if (!same || plain.compare(raw) !== 0)
+      throw new Failure('verify sealed segment', '', {
+        cause: 'it does not open to what was sealed',
+        remedy: 'test this machine’s memory',
+      });
+  }
+
+  /** The checked content; `body` is a view until the next call. */
+  #open(sealed: Buffer): { kind: SegmentKind; compressed: boolean; rawLength: number; body: Buffer } {
+    if (sealed.length > SEGMENT_SEALED_MAX_BYTES) throw damaged(`sealed length ${sealed.length}`);
+    const content = this.#content;
+    const contentBytes = this.#sealer.openInto(sealed, this.#aad, content, 0);
+    if (contentBytes < SEGMENT_HEADER_BYTES) throw damaged('no header');
+    const compression = content[0];
+    const kind = content[1];
+    const rawLength = content.readUInt32LE(4);
+    const bodyLength = content.readUInt32LE(8);
+    const end = SEGMENT_HEADER_BYTES + bodyLength;
+    if (content.readUInt16LE(2) !== 0 || (compression !== STORED && compression !== ZSTD))
+      throw damaged('unknown compression');
+    if (kind !== SEGMENT_DATA && kind !== SEGMENT_METADATA) throw damaged(`unknown kind ${kind}`);
+    if (rawLength > SEGMENT_RAW_MAX_BYTES || (compression === STORED && rawLength !== bodyLength))
+      throw damaged(`raw length ${rawLength}`);
+    if (end > contentBytes || padme(SEAL_OVERHEAD_BYTES + end) !== sealed.length)
+      throw damaged('body length');
+    if (!isZero(content.subarray(end, contentBytes))) throw damaged('padding is not zero');
+    return {
+      kind,
+      compressed: compression === ZSTD,
+      rawLength,
+      body: content.subarray(SEGMENT_HEADER_BYTES, end),
+    };
+  }
+}
+
+/** Output buffers for zlib: one for all that is expected, since each further one is a page fault a page. */
+function outputChunkBytes(rawLength: number): number {
+  return Math.max(4096, rawLength);
+}
+
+function decompress(body: Buffer, rawLength: number): Buffer {
+  let raw: Buffer;
+  try {
+    raw = zstdDecompressSync(body, {
+      chunkSize: outputChunkBytes(rawLength),
+      maxOutputLength: Math.max(1, rawLength),
+      params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
+    });
+  } catch (cause) {
+    throw new Failure('decompress segment', '', { cause, kind: 'damaged' });
+  }
+  if (raw.length !== rawLength) throw damaged(`${raw.length} bytes where ${rawLength} are declared`);
+  return raw;
+}

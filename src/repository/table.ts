@@ -1,0 +1,227 @@
+/**
+ * Chunk id → segment ordinal, in memory. An IdTable is open addressing with
+ * linear probing over a buffer that the caller gives: storage writes it in a
+ * shared mapping that the chunker can only read, so "is it new?" costs no
+ * message. Owns the invariant that a reader in another process never sees half
+ * an entry: the word that makes an entry exist is stored last, atomically.
+ *
+ * Header, 64 bytes, then entries of 16:
+ *
+ *   word                         entry
+ *      0  magic "idt1"               0  id, bytes 0..11
+ *      1  log2 of the capacity      12  ordinal + 1; 0 empty; 2^32-1 removed
+ *      2  chunks
+ *      3  entries in use, removed ones too
+ *
+ * Ids are outputs of HMAC, so their own first bits place them. Twelve bytes
+ * tell them apart: among 2^30 chunks a new one is taken for another with a
+ * probability of 2^-66.
+ */
+import { Failure } from '../error.ts';
+
+const MAGIC = 0x31746469; // "idt1"
+const HEADER_WORDS = 16;
+const ENTRY_WORDS = 4;
+const LOG2_WORD = 1;
+const COUNT_WORD = 2;
+const USED_WORD = 3;
+/** The bytes of an id that an entry holds. */
+export const TABLE_ID_BYTES = 12;
+
+const EMPTY = 0;
+const REMOVED = -1;
+/** The largest ordinal: two values of the word are taken. */
+export const ORDINAL_MAX = 0xffff_fffd;
+const LOG2_MIN = 10;
+/** 2^31 entries, 32 GiB */
+const LOG2_MAX = 31;
+/** Beyond this share of entries in use probing gets long. */
+const LOAD_MAX = 0.7;
+
+/** The smallest log2 of a capacity that takes `chunks` with room to grow by half. */
+function log2For(chunks: number): number {
+  const wanted = Math.ceil((chunks * 1.5) / LOAD_MAX);
+  const log2 = Math.max(LOG2_MIN, Math.ceil(Math.log2(Math.max(1, wanted))));
+  if (log2 > LOG2_MAX)
+    throw new Failure('index chunks', '', { cause: `more than ${LOAD_MAX * 2 ** LOG2_MAX}` });
+  return log2;
+}
+
+/** The bytes of a buffer for a table of `chunks` and half as many more. */
+export function tableSizeFor(chunks: number): number {
+  return 4 * (HEADER_WORDS + ENTRY_WORDS * 2 ** log2For(chunks));
+}
+
+/** Opens over a buffer that holds a table, or formats one: see `create`. */
+export class IdTable {
+  readonly buffer: Buffer;
+  readonly #words: Int32Array;
+  readonly #shift: number;
+  readonly #mask: number;
+
+  /** A view of the table in `buffer`, which may be mapped read-only; throws a Failure if it holds none. */
+  constructor(buffer: Buffer) {
+    this.buffer = buffer;
+    if (buffer.length < 4 * HEADER_WORDS || buffer.byteOffset % 4 !== 0)
+      throw new Failure('open chunk table', '', { cause: 'no table' });
+    this.#words = new Int32Array(buffer.buffer, buffer.byteOffset, buffer.length >> 2);
+    const log2 = this.#words[LOG2_WORD] ?? 0;
+    if (this.#words[0] !== MAGIC || log2 < LOG2_MIN || log2 > LOG2_MAX)
+      throw new Failure('open chunk table', '', { cause: 'no table' });
+    if (this.#words.length < HEADER_WORDS + ENTRY_WORDS * 2 ** log2)
+      throw new Failure('open chunk table', '', { cause: 'shorter than its header says' });
+    this.#shift = 32 - log2;
+    this.#mask = 2 ** log2 - 1;
+  }
+
+  /** Formats `buffer` (zeroed, aligned to 4, of tableSizeFor some count) as an empty table, as large as fits. */
+  static create(buffer: Buffer): IdTable {
+    const entries = (buffer.length / 4 - HEADER_WORDS) / ENTRY_WORDS;
+    const log2 = Math.min(LOG2_MAX, Math.floor(Math.log2(entries)));
+    if (buffer.byteOffset % 4 !== 0 || !(log2 >= LOG2_MIN))
+      throw new Failure('make chunk table', '', {
+        cause: `${buffer.length} bytes are too few, or unaligned`,
+      });
+    const header = new Int32Array(buffer.buffer, buffer.byteOffset, HEADER_WORDS);
+    header[LOG2_WORD] = log2;
+    header[0] = MAGIC;
+    return new IdTable(buffer);
+  }
+
+  /** Chunks in the table. */
+  get count(): number {
+    return Atomics.load(this.#words, COUNT_WORD) >>> 0;
+  }
+
+  get capacity(): number {
+    return this.#mask + 1;
+  }
+
+  /** Whether `more` insertions want a larger table first. */
+  needsGrowth(more = 1): boolean {
+    return ((this.#words[USED_WORD] ?? 0) >>> 0) + more > LOAD_MAX * this.capacity;
+  }
+
+  /** The ordinal of the segment that holds the chunk whose id is at `offset` of `id`, or -1. */
+  lookup(id: Buffer, offset: number): number {
+    const word = this.#find(id, offset);
+    if (word < 0) return -1;
+    const value = Atomics.load(this.#words, word + 3);
+    return value === REMOVED || value === EMPTY ? -1 : (value >>> 0) - 1;
+  }
+
+  /** The first word of the id's entry, removed or not; where it has none, -1 - (first word of the empty entry). */
+  #find(id: Buffer, offset: number): number {
+    const words = this.#words;
+    const a = id.readInt32LE(offset);
+    const b = id.readInt32LE(offset + 4);
+    const c = id.readInt32LE(offset + 8);
+    const mask = this.#mask;
+    let entry = a >>> this.#shift;
+    // bounded for a reader: a hostile writer may leave no empty entry
+    for (let probes = 0; probes <= mask; probes++) {
+      const word = HEADER_WORDS + ENTRY_WORDS * entry;
+      if (Atomics.load(words, word + 3) === EMPTY) return -1 - word;
+      if (words[word] === a && words[word + 1] === b && words[word + 2] === c) return word;
+      entry = (entry + 1) & mask;
+    }
+    return -1;
+  }
+
+  /**
+   * Adds a chunk; returns false, changing nothing, where the id is there
+   * already. The caller has made sure that there is room (needsGrowth).
+   */
+  insert(id: Buffer, offset: number, ordinal: number): boolean {
+    if (ordinal < 0 || ordinal > ORDINAL_MAX)
+      throw new Failure('index chunk', '', { cause: `segment ordinal ${ordinal} out of range` });
+    const words = this.#words;
+    const found = this.#find(id, offset);
+    if (found >= 0) {
+      if (words[found + 3] !== REMOVED) return false;
+      Atomics.store(words, found + 3, (ordinal + 1) | 0);
+    } else {
+      const word = -1 - found;
+      if (word < HEADER_WORDS) throw new Failure('index chunk', '', { cause: 'table is full' });
+      words[word] = id.readInt32LE(offset);
+      words[word + 1] = id.readInt32LE(offset + 4);
+      words[word + 2] = id.readInt32LE(offset + 8);
+      Atomics.store(words, word + 3, (ordinal + 1) | 0);
+      words[USED_WORD] = (words[USED_WORD] ?? 0) + 1;
+    }
+    Atomics.add(words, COUNT_WORD, 1);
+    return true;
+  }
+
+  /** Takes the id out if it is at `ordinal`; returns whether it was. */
+  remove(id: Buffer, offset: number, ordinal: number): boolean {
+    const found = this.#find(id, offset);
+    if (found < 0 || this.#words[found + 3] !== ((ordinal + 1) | 0)) return false;
+    Atomics.store(this.#words, found + 3, REMOVED);
+    Atomics.sub(this.#words, COUNT_WORD, 1);
+    return true;
+  }
+
+  /** Chunks whose ordinal is `from` or more. */
+  countFrom(from: number): number {
+    let count = 0;
+    const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
+    for (let word = HEADER_WORDS + 3; word < end; word += ENTRY_WORDS) {
+      const value = this.#words[word] ?? 0;
+      if (value !== EMPTY && value !== REMOVED && value >>> 0 > from) count++;
+    }
+    return count;
+  }
+
+  /** Adds every chunk whose ordinal is `from` or more to `other`, which has the room; removed entries stay behind. */
+  copyTo(other: IdTable, from = 0): void {
+    const words = this.#words;
+    const id = Buffer.alloc(TABLE_ID_BYTES);
+    const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
+    for (let word = HEADER_WORDS; word < end; word += ENTRY_WORDS) {
+      const value = words[word + 3] ?? 0;
+      if (value === EMPTY || value === REMOVED || value >>> 0 <= from) continue;
+      id.writeInt32LE(words[word] ?? 0, 0);
+      id.writeInt32LE(words[word + 1] ?? 0, 4);
+      id.writeInt32LE(words[word + 2] ?? 0, 8);
+      other.insert(id, 0, (value >>> 0) - 1);
+    }
+  }
+}
+
+/** A private table that grows, its ordinals being sequence numbers of segments under way. Called by the chunker. */
+export class PendingTable {
+  #table = IdTable.create(Buffer.alloc(tableSizeFor(0)));
+  #confirmed = 0;
+
+  get count(): number {
+    return this.#table.count;
+  }
+
+  /** The sequence number that the id was added with, or -1. */
+  lookup(id: Buffer, offset: number): number {
+    return this.#table.lookup(id, offset);
+  }
+
+  /** Adds an id; false where it is there already. */
+  add(id: Buffer, offset: number, sequence: number): boolean {
+    if (this.#table.needsGrowth()) this.#grow();
+    return this.#table.insert(id, offset, sequence);
+  }
+
+  /** Ids of segments before `sequence` are in the shared table by now: forget them when room is wanted. */
+  confirm(sequence: number): void {
+    this.#confirmed = sequence;
+  }
+
+  clear(): void {
+    this.#table = IdTable.create(Buffer.alloc(tableSizeFor(0)));
+  }
+
+  #grow(): void {
+    const old = this.#table;
+    const kept = old.countFrom(this.#confirmed);
+    this.#table = IdTable.create(Buffer.alloc(tableSizeFor(kept + 1)));
+    old.copyTo(this.#table, this.#confirmed);
+  }
+}
