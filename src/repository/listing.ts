@@ -18,7 +18,7 @@ import {
   SEGMENT_SEALED_MAX_BYTES,
   SEGMENT_SEALED_MIN_BYTES,
 } from './constants.ts';
-import { SEGMENT_DATA, SEGMENT_METADATA, type SegmentKind } from './segment.ts';
+import { CLASS_DATA, CLASS_METADATA, type SegmentClass } from './segment.ts';
 
 const ROW_BYTES = 20;
 
@@ -26,7 +26,7 @@ const ROW_BYTES = 20;
 export interface SegmentRecord {
   readonly offset: number;
   readonly sealedLength: number;
-  readonly kind: SegmentKind;
+  readonly kind: SegmentClass;
   readonly keyEpoch: number;
   readonly count: number;
   /** `count` ids, or their beginnings: ids.length / count bytes each */
@@ -114,7 +114,7 @@ export class ListingReader {
   segment(idBytes: number): SegmentRecord {
     const offset = this.u32(0, PACK_MAX_BYTES, 'offset');
     const sealedLength = this.u32(SEGMENT_SEALED_MIN_BYTES, SEGMENT_SEALED_MAX_BYTES, 'sealed length');
-    const kind = this.u32(SEGMENT_DATA, SEGMENT_METADATA, 'kind') as SegmentKind;
+    const kind = this.u32(CLASS_DATA, CLASS_METADATA, 'kind') as SegmentClass;
     const keyEpoch = this.u32(1, 0xffff_ffff, 'key epoch');
     const count = this.u32(1, SEGMENT_CHUNKS_MAX, 'chunk count');
     return { offset, sealedLength, kind, keyEpoch, count, ids: this.bytes(count * idBytes) };

@@ -34,14 +34,14 @@ import {
 } from './constants.ts';
 import { isZero, padme, zeros } from './padding.ts';
 
-/** File contents, or trees and chunk lists: the two are kept apart, so that browsing reads little. */
-export const SEGMENT_DATA = 1;
-export const SEGMENT_METADATA = 2;
-export type SegmentKind = typeof SEGMENT_DATA | typeof SEGMENT_METADATA;
+/** The two classes of segment, kept apart so that browsing reads little: file contents, and trees and chunk lists. */
+export const CLASS_DATA = 1;
+export const CLASS_METADATA = 2;
+export type SegmentClass = typeof CLASS_DATA | typeof CLASS_METADATA;
 
-/** The kind of segment that chunks of `kind` go to. */
-export function segmentKindOf(kind: ChunkKind): SegmentKind {
-  return kind === CHUNK_DATA ? SEGMENT_DATA : SEGMENT_METADATA;
+/** The class of segment that chunks of `kind` go to. */
+export function classOf(kind: ChunkKind): SegmentClass {
+  return kind === CHUNK_DATA ? CLASS_DATA : CLASS_METADATA;
 }
 
 const STORED = 0;
@@ -51,16 +51,18 @@ const WINDOW_LOG_MAX = 23;
 
 /** Lays chunks in a slot, then the table behind them. */
 export class SegmentWriter {
-  readonly #slot: Buffer;
+  readonly buffer: Buffer;
+  readonly kind: SegmentClass;
   readonly #lengths = new Uint32Array(SEGMENT_CHUNKS_MAX);
   readonly #ids = Buffer.alloc(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES);
-  /** Where the next chunk's bytes go in the slot; also the bytes of chunks so far. */
+  /** Where the next chunk's bytes go in `buffer`; also the bytes of chunks so far. */
   offset = 0;
   count = 0;
 
-  /** `slot` has room for a raw segment: SEGMENT_RAW_MAX_BYTES, or less for smaller chunks. */
-  constructor(slot: Buffer) {
-    this.#slot = slot;
+  /** `buffer` has room for a raw segment: SEGMENT_RAW_MAX_BYTES, or less for smaller chunks. */
+  constructor(buffer: Buffer, kind: SegmentClass) {
+    this.buffer = buffer;
+    this.kind = kind;
   }
 
   /** Whether a chunk of `length` bytes can still be put at `offset` and appended. */
@@ -69,7 +71,7 @@ export class SegmentWriter {
     return (
       this.count < SEGMENT_CHUNKS_MAX &&
       end <= SEGMENT_DATA_MAX_BYTES &&
-      end + (this.count + 1) * SEGMENT_ROW_BYTES + 4 <= this.#slot.length
+      end + (this.count + 1) * SEGMENT_ROW_BYTES + 4 <= this.buffer.length
     );
   }
 
@@ -79,7 +81,7 @@ export class SegmentWriter {
   }
 
   /** Takes the `length` bytes at `offset` as a chunk, with the id at `idOffset` of `id`. */
-  append(id: Buffer, idOffset: number, length: number): void {
+  append(id: Buffer, length: number, idOffset = 0): void {
     if (length < 1 || !this.room(length))
       throw new Failure('fill segment', '', { cause: `no room for a chunk of ${length} bytes` });
     this.#lengths[this.count] = length;
@@ -88,7 +90,7 @@ export class SegmentWriter {
     this.count++;
   }
 
-  /** The ids so far, 32 bytes each: a view until the next append or reset. */
+  /** The ids so far, 32 bytes each: a view. */
   get ids(): Buffer {
     return this.#ids.subarray(0, this.count * CHUNK_ID_BYTES);
   }
@@ -98,11 +100,11 @@ export class SegmentWriter {
     if (this.count === 0) throw new Failure('fill segment', '', { cause: 'empty' });
     let at = this.offset;
     for (let i = 0; i < this.count; i++) {
-      this.#slot.writeUInt32LE(this.#lengths[i] ?? 0, at);
-      this.#ids.copy(this.#slot, at + 4, i * CHUNK_ID_BYTES, i * CHUNK_ID_BYTES + 8);
+      this.buffer.writeUInt32LE(this.#lengths[i] ?? 0, at);
+      this.#ids.copy(this.buffer, at + 4, i * CHUNK_ID_BYTES, i * CHUNK_ID_BYTES + 8);
       at += SEGMENT_ROW_BYTES;
     }
-    this.#slot.writeUInt32LE(this.count, at);
+    this.buffer.writeUInt32LE(this.count, at);
     return at + 4;
   }
 }
@@ -175,7 +177,7 @@ export class SegmentReader {
 
 /** What SegmentCodec.unpack found. */
 export interface Unpacked {
-  readonly kind: SegmentKind;
+  readonly kind: SegmentClass;
   readonly rawLength: number;
 }
 
@@ -197,7 +199,7 @@ export class SegmentCodec {
    * has SEGMENT_SEALED_MAX_BYTES; returns the sealed length. What does not
    * shrink is stored as it is.
    */
-  pack(raw: Buffer, kind: SegmentKind, level: number, out: Buffer): number {
+  pack(raw: Buffer, kind: SegmentClass, level: number, out: Buffer): number {
     if (raw.length > SEGMENT_RAW_MAX_BYTES)
       throw new Failure('seal segment', '', { cause: `${raw.length} bytes are too many` });
     let body = raw;
@@ -229,7 +231,7 @@ export class SegmentCodec {
   }
 
   /** Opens what was just sealed and compares; throws a Failure if it is not `raw`, as faulty memory may bring about. */
-  verify(sealed: Buffer, raw: Buffer, kind: SegmentKind): void {
+  verify(sealed: Buffer, raw: Buffer, kind: SegmentClass): void {
     const opened = this.#open(sealed);
     const same = opened.kind === kind && opened.rawLength === raw.length;
     const plain = same && opened.compressed ? decompress(opened.body, raw.length) : opened.body;
@@ -241,7 +243,7 @@ export class SegmentCodec {
   }
 
   /** The checked content; `body` is a view until the next call. */
-  #open(sealed: Buffer): { kind: SegmentKind; compressed: boolean; rawLength: number; body: Buffer } {
+  #open(sealed: Buffer): { kind: SegmentClass; compressed: boolean; rawLength: number; body: Buffer } {
     if (sealed.length > SEGMENT_SEALED_MAX_BYTES) throw damaged(`sealed length ${sealed.length}`);
     const content = this.#content;
     const contentBytes = this.#sealer.openInto(sealed, this.#aad, content, 0);
@@ -253,7 +255,7 @@ export class SegmentCodec {
     const end = SEGMENT_HEADER_BYTES + bodyLength;
     if (content.readUInt16LE(2) !== 0 || (compression !== STORED && compression !== ZSTD))
       throw damaged('unknown compression');
-    if (kind !== SEGMENT_DATA && kind !== SEGMENT_METADATA) throw damaged(`unknown kind ${kind}`);
+    if (kind !== CLASS_DATA && kind !== CLASS_METADATA) throw damaged(`unknown kind ${kind}`);
     if (rawLength > SEGMENT_RAW_MAX_BYTES || (compression === STORED && rawLength !== bodyLength))
       throw damaged(`raw length ${rawLength}`);
     if (end > contentBytes || padme(SEAL_OVERHEAD_BYTES + end) !== sealed.length)

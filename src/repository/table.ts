@@ -162,25 +162,14 @@ export class IdTable {
     return true;
   }
 
-  /** Chunks whose ordinal is `from` or more. */
-  countFrom(from: number): number {
-    let count = 0;
-    const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
-    for (let word = HEADER_WORDS + 3; word < end; word += ENTRY_WORDS) {
-      const value = this.#words[word] ?? 0;
-      if (value !== EMPTY && value !== REMOVED && value >>> 0 > from) count++;
-    }
-    return count;
-  }
-
-  /** Adds every chunk whose ordinal is `from` or more to `other`, which has the room; removed entries stay behind. */
-  copyTo(other: IdTable, from = 0): void {
+  /** Adds every chunk of this table to `other`, which has the room; removed entries stay behind. */
+  copyTo(other: IdTable): void {
     const words = this.#words;
     const id = Buffer.alloc(TABLE_ID_BYTES);
     const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
     for (let word = HEADER_WORDS; word < end; word += ENTRY_WORDS) {
       const value = words[word + 3] ?? 0;
-      if (value === EMPTY || value === REMOVED || value >>> 0 <= from) continue;
+      if (value === EMPTY || value === REMOVED) continue;
       id.writeInt32LE(words[word] ?? 0, 0);
       id.writeInt32LE(words[word + 1] ?? 0, 4);
       id.writeInt32LE(words[word + 2] ?? 0, 8);
@@ -189,39 +178,25 @@ export class IdTable {
   }
 }
 
-/** A private table that grows, its ordinals being sequence numbers of segments under way. Called by the chunker. */
+/** A private set of ids that grows: what is on its way to storage. Called by the chunker. */
 export class PendingTable {
   #table = IdTable.create(Buffer.alloc(tableSizeFor(0)));
-  #confirmed = 0;
 
   get count(): number {
     return this.#table.count;
   }
 
-  /** The sequence number that the id was added with, or -1. */
-  lookup(id: Buffer, offset: number): number {
-    return this.#table.lookup(id, offset);
+  has(id: Buffer, offset = 0): boolean {
+    return this.#table.lookup(id, offset) >= 0;
   }
 
   /** Adds an id; false where it is there already. */
-  add(id: Buffer, offset: number, sequence: number): boolean {
-    if (this.#table.needsGrowth()) this.#grow();
-    return this.#table.insert(id, offset, sequence);
-  }
-
-  /** Ids of segments before `sequence` are in the shared table by now: forget them when room is wanted. */
-  confirm(sequence: number): void {
-    this.#confirmed = sequence;
-  }
-
-  clear(): void {
-    this.#table = IdTable.create(Buffer.alloc(tableSizeFor(0)));
-  }
-
-  #grow(): void {
-    const old = this.#table;
-    const kept = old.countFrom(this.#confirmed);
-    this.#table = IdTable.create(Buffer.alloc(tableSizeFor(kept + 1)));
-    old.copyTo(this.#table, this.#confirmed);
+  add(id: Buffer, offset = 0): boolean {
+    if (this.#table.needsGrowth()) {
+      const old = this.#table;
+      this.#table = IdTable.create(Buffer.alloc(tableSizeFor(2 * old.count)));
+      old.copyTo(this.#table);
+    }
+    return this.#table.insert(id, offset, 0);
   }
 }

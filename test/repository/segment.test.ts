@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
+import { CHUNK_DATA, CHUNK_LIST, CHUNK_TREE } from '../../src/keys/derive.ts';
 import { SEAL_OVERHEAD_BYTES, Sealer } from '../../src/keys/seal.ts';
 import {
   SEGMENT_CHUNKS_MAX,
@@ -12,8 +13,9 @@ import {
 import { padme } from '../../src/repository/padding.ts';
 import { associatedData, SEALED_SEGMENT } from '../../src/repository/sealed.ts';
 import {
-  SEGMENT_DATA,
-  SEGMENT_METADATA,
+  CLASS_DATA,
+  CLASS_METADATA,
+  classOf,
   SegmentCodec,
   SegmentReader,
   SegmentWriter,
@@ -34,11 +36,11 @@ interface Filled {
 
 function fill(chunks: Buffer[]): Filled {
   const slot = Buffer.alloc(SEGMENT_RAW_MAX_BYTES);
-  const writer = new SegmentWriter(slot);
+  const writer = new SegmentWriter(slot, CLASS_DATA);
   for (const chunk of chunks) {
     assert.equal(writer.room(chunk.length), true);
     chunk.copy(slot, writer.offset);
-    writer.append(randomBytes(40), 8, chunk.length);
+    writer.append(randomBytes(40), chunk.length, 8);
   }
   const rawLength = writer.finish();
   return { raw: slot.subarray(0, rawLength), ids: Buffer.from(writer.ids), chunks };
@@ -66,26 +68,34 @@ describe('SegmentWriter and SegmentReader', () => {
   });
 
   test('room ends at the limits of bytes and of chunks', () => {
-    const writer = new SegmentWriter(Buffer.alloc(SEGMENT_RAW_MAX_BYTES));
+    const writer = new SegmentWriter(Buffer.alloc(SEGMENT_RAW_MAX_BYTES), CLASS_DATA);
     const id = randomBytes(32);
     assert.equal(writer.room(SEGMENT_DATA_MAX_BYTES + 1), false);
-    writer.append(id, 0, SEGMENT_DATA_MAX_BYTES);
+    writer.append(id, SEGMENT_DATA_MAX_BYTES);
     assert.equal(writer.full, true);
     assert.equal(writer.room(1), false);
-    assert.throws(() => writer.append(id, 0, 1), { name: 'Failure' });
-    const many = new SegmentWriter(Buffer.alloc(SEGMENT_RAW_MAX_BYTES));
-    for (let i = 0; i < SEGMENT_CHUNKS_MAX; i++) many.append(id, 0, 1);
+    assert.throws(() => writer.append(id, 1), { name: 'Failure' });
+    const many = new SegmentWriter(Buffer.alloc(SEGMENT_RAW_MAX_BYTES), CLASS_DATA);
+    for (let i = 0; i < SEGMENT_CHUNKS_MAX; i++) many.append(id, 1);
     assert.equal(many.full, true);
     assert.equal(many.room(1), false);
-    const small = new SegmentWriter(Buffer.alloc(100));
+    const small = new SegmentWriter(Buffer.alloc(100), CLASS_DATA);
     assert.equal(small.room(84), true);
     assert.equal(small.room(85), false);
   });
 
+  test('trees and lists go apart from contents', () => {
+    assert.deepEqual([CHUNK_DATA, CHUNK_TREE, CHUNK_LIST].map(classOf), [
+      CLASS_DATA,
+      CLASS_METADATA,
+      CLASS_METADATA,
+    ]);
+  });
+
   test('an empty segment and an empty chunk are refused', () => {
-    const writer = new SegmentWriter(Buffer.alloc(100));
+    const writer = new SegmentWriter(Buffer.alloc(100), CLASS_DATA);
     assert.throws(() => writer.finish(), { name: 'Failure' });
-    assert.throws(() => writer.append(randomBytes(32), 0, 0), { name: 'Failure' });
+    assert.throws(() => writer.append(randomBytes(32), 0), { name: 'Failure' });
   });
 
   test('the search goes around from the hint, and stops', () => {
@@ -129,12 +139,12 @@ describe('SegmentCodec', () => {
     for (const chunks of [incompressible, compressible]) {
       const filled = fill(chunks);
       for (const level of [0, 1, 3, 19]) {
-        const sealedLength = codec.pack(filled.raw, SEGMENT_DATA, level, out);
+        const sealedLength = codec.pack(filled.raw, CLASS_DATA, level, out);
         assert.equal(padme(sealedLength), sealedLength);
         if (level > 0 && chunks === compressible) assert.ok(sealedLength < 10_000);
         const sealed = Buffer.from(out.subarray(0, sealedLength));
-        codec.verify(sealed, filled.raw, SEGMENT_DATA);
-        assert.deepEqual(codec.unpack(sealed, plain), { kind: SEGMENT_DATA, rawLength: filled.raw.length });
+        codec.verify(sealed, filled.raw, CLASS_DATA);
+        assert.deepEqual(codec.unpack(sealed, plain), { kind: CLASS_DATA, rawLength: filled.raw.length });
         assertHolds(plain.subarray(0, filled.raw.length), filled);
       }
     }
@@ -142,16 +152,16 @@ describe('SegmentCodec', () => {
 
   test('the largest segment fits, and what does not shrink is stored', () => {
     const filled = fill([randomBytes(SEGMENT_DATA_MAX_BYTES)]);
-    const sealedLength = codec.pack(filled.raw, SEGMENT_METADATA, 3, out);
+    const sealedLength = codec.pack(filled.raw, CLASS_METADATA, 3, out);
     assert.ok(
       sealedLength >= filled.raw.length + SEAL_OVERHEAD_BYTES && sealedLength <= SEGMENT_SEALED_MAX_BYTES,
     );
-    assert.equal(codec.unpack(out.subarray(0, sealedLength), plain).kind, SEGMENT_METADATA);
+    assert.equal(codec.unpack(out.subarray(0, sealedLength), plain).kind, CLASS_METADATA);
   });
 
   test('every flipped byte and every truncation is damage', () => {
     const { raw } = fill([Buffer.from('some text, some text, some text'), randomBytes(40)]);
-    const sealed = Buffer.from(out.subarray(0, codec.pack(raw, SEGMENT_DATA, 3, out)));
+    const sealed = Buffer.from(out.subarray(0, codec.pack(raw, CLASS_DATA, 3, out)));
     for (let at = 0; at < sealed.length; at++) {
       const flipped = Buffer.from(sealed);
       flipped[at] = (flipped[at] ?? 0) ^ 0x40;
@@ -163,12 +173,12 @@ describe('SegmentCodec', () => {
 
   test('verification notices another segment, another kind and a changed byte', () => {
     const { raw } = fill([Buffer.from('some text'), randomBytes(40)]);
-    const sealed = Buffer.from(out.subarray(0, codec.pack(raw, SEGMENT_DATA, 3, out)));
+    const sealed = Buffer.from(out.subarray(0, codec.pack(raw, CLASS_DATA, 3, out)));
     const changed = Buffer.from(raw);
     changed[3] = 0;
-    assert.throws(() => codec.verify(sealed, changed, SEGMENT_DATA), { name: 'Failure' });
-    assert.throws(() => codec.verify(sealed, raw.subarray(1), SEGMENT_DATA), { name: 'Failure' });
-    assert.throws(() => codec.verify(sealed, raw, SEGMENT_METADATA), { name: 'Failure' });
+    assert.throws(() => codec.verify(sealed, changed, CLASS_DATA), { name: 'Failure' });
+    assert.throws(() => codec.verify(sealed, raw.subarray(1), CLASS_DATA), { name: 'Failure' });
+    assert.throws(() => codec.verify(sealed, raw, CLASS_METADATA), { name: 'Failure' });
   });
 
   /** A sealed segment with the header that a holder of the key chooses. */
