@@ -1,0 +1,70 @@
+/**
+ * errno as an error. The calls in files.ts return -errno, as most of what they
+ * meet is expected; everything else in src/sys throws what is made here, which
+ * names the call and its object.
+ */
+import { constants } from 'node:os';
+import { getSystemErrorMessage } from 'node:util';
+import { Failure } from '../error.ts';
+
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** Numbers that callers compare with. */
+export const { EPERM, ENOENT, EACCES, EEXIST, EXDEV, ENOTDIR, EISDIR, EINVAL, EMFILE, ENFILE } =
+  constants.errno;
+export const { ENOSPC, ERANGE, ENAMETOOLONG, ENOSYS, ENOTEMPTY, ELOOP, ENODATA, EOVERFLOW } = constants.errno;
+export const { EAGAIN, ENOTSUP, ENOBUFS, ECONNREFUSED, ENXIO, EBADF, EIO, EROFS, EDQUOT, ESTALE } =
+  constants.errno;
+/** Too many descriptors of this user are on their way; os.constants lacks it. */
+export const ETOOMANYREFS = 109;
+
+/** Words for those that libuv has none for. */
+const MESSAGES: ReadonlyMap<number, string> = new Map([
+  [ESTALE, 'stale file handle'],
+  [EDQUOT, 'disk quota exceeded'],
+  [ETOOMANYREFS, 'too many descriptors in flight'],
+]);
+
+/** `EACCES` for 13; takes -errno as well. */
+export function errnoName(errno: number): string {
+  return NAMES.get(Math.abs(errno)) ?? `E${Math.abs(errno)}`;
+}
+
+/** A failed system call, with the fields that Node's own errors have. */
+export class SystemError extends Error {
+  readonly code: string;
+  /** Negative, as in Node's own errors. */
+  readonly errno: number;
+  readonly syscall: string;
+
+  constructor(errno: number, syscall: string) {
+    const code = errnoName(errno);
+    const number = Math.abs(errno);
+    const words = MESSAGES.get(number) ?? getSystemErrorMessage(-number) ?? `error ${number}`;
+    super(`${code}: ${words.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())}, ${syscall}`);
+    this.name = 'SystemError';
+    this.code = code;
+    this.errno = -Math.abs(errno);
+    this.syscall = syscall;
+  }
+}
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  openat2: 'needs Linux 5.6 or later',
+  fchmodat2: 'needs Linux 6.6 or later',
+  close_range: 'needs Linux 5.9 or later',
+  seccomp: 'needs a kernel with seccomp filters',
+};
+
+/** The Failure for -errno (or errno) of `call` on `object`. */
+export function errnoError(errno: number, call: string, object: string): Failure {
+  const cause = new SystemError(errno, call);
+  const remedy = cause.code === 'ENOSYS' ? REMEDIES[call] : undefined;
+  return new Failure(call, object, remedy === undefined ? { cause } : { cause, remedy });
+}
+
+/** `result`, or the Failure if it is negative. */
+export function check(result: number, call: string, object: string): number {
+  if (result < 0) throw errnoError(result, call, object);
+  return result;
+}

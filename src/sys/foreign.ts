@@ -1,0 +1,134 @@
+/**
+ * Calls into libc. Everything else in src/sys is built on `syscall` and `call`.
+ *
+ * There is one prepared call: seven 64-bit arguments and a 64-bit result, which
+ * by the calling conventions of x86-64 and arm64 fits every function that takes
+ * integers and pointers. It is made once, here, so that a call costs 0.5 µs,
+ * and nothing is looked up, loaded or allocated after import: it works in a
+ * chroot, under seccomp.
+ *
+ * Invariant: every address that libc or libffi sees is that of a buffer which
+ * module scope, or the caller for the length of the call, keeps alive. Each one
+ * has an ArrayBuffer of its own, as small typed arrays may otherwise be moved.
+ */
+import bindings from 'ffi-napi/lib/bindings.js';
+import ref from 'ref-napi';
+import { Failure } from '../error.ts';
+
+const WORD_BYTES = 8;
+const ARGUMENTS = 7;
+const TWO_32 = 0x1_0000_0000;
+const EINTR = 4;
+
+/** A buffer whose address never changes. */
+export function pinned(sizeBytes: number): Buffer {
+  return Buffer.from(new ArrayBuffer(sizeBytes));
+}
+
+/** The address of `buffer`'s first byte. It holds for as long as the caller keeps the buffer. */
+export function addressOf(buffer: Buffer): number {
+  return ref.address(buffer);
+}
+
+/** Writes an address, or any whole number up to 2^53, as a 64-bit word. */
+export function writeWord(target: Buffer, value: number, offset: number): void {
+  target.writeUInt32LE(value % TWO_32, offset);
+  target.writeUInt32LE(Math.floor(value / TWO_32), offset + 4);
+}
+
+const types = pinned(ARGUMENTS * WORD_BYTES);
+const words = new Int32Array(new ArrayBuffer(ARGUMENTS * WORD_BYTES));
+const argv = pinned(ARGUMENTS * WORD_BYTES);
+const result = pinned(WORD_BYTES);
+const resultWords = new Int32Array(result.buffer);
+const cif = pinned(bindings.FFI_CIF_SIZE);
+
+function prepare(): void {
+  const wordsAddress = addressOf(Buffer.from(words.buffer));
+  const int64 = addressOf(bindings.FFI_TYPES.int64);
+  for (let i = 0; i < ARGUMENTS; i++) {
+    writeWord(types, int64, i * WORD_BYTES);
+    writeWord(argv, wordsAddress + i * WORD_BYTES, i * WORD_BYTES);
+  }
+  const status = bindings.ffi_prep_cif(
+    cif,
+    ARGUMENTS,
+    bindings.FFI_TYPES.int64,
+    types,
+    bindings.FFI_DEFAULT_ABI,
+  );
+  if (status !== bindings.FFI_OK) throw new Failure('prepare libffi', '', { cause: `status ${status}` });
+}
+prepare();
+
+function setArgument(index: number, value: number): void {
+  // the store takes the value modulo 2^32, the division the rest with its sign
+  words[2 * index] = value;
+  words[2 * index + 1] = Math.floor(value / TWO_32);
+}
+
+/** A function of libc. */
+export interface Entry {
+  readonly name: string;
+  readonly pointer: Buffer;
+}
+
+/** Looks up a function of libc, at import time. */
+export function entry(name: string): Entry {
+  const symbol = pinned(name.length + 1);
+  symbol.write(name, 'latin1');
+  setArgument(0, 0); // RTLD_DEFAULT
+  setArgument(1, addressOf(symbol));
+  bindings.ffi_call(cif, bindings.StaticFunctions.dlsym, result, argv);
+  if (resultWords[0] === 0 && resultWords[1] === 0)
+    throw new Failure('look up', name, { cause: 'not in libc', remedy: 'use glibc or musl' });
+  return { name, pointer: ref.readPointer(result, 0, 1) };
+}
+
+function errno(): number {
+  bindings.ffi_call(cif, bindings.StaticFunctions._errno, result, argv);
+  return resultWords[0] ?? 0;
+}
+
+/**
+ * Calls a function of libc that returns an int: what it returned, or -errno.
+ * Arguments are whole numbers up to 2^53 and addresses.
+ */
+export function call(target: Entry, a = 0, b = 0, c = 0): number {
+  setArgument(0, a);
+  setArgument(1, b);
+  setArgument(2, c);
+  bindings.ffi_call(cif, target.pointer, result, argv);
+  const value = resultWords[0] ?? -1;
+  return value === -1 ? -errno() : value;
+}
+
+const systemCall = entry('syscall');
+
+/**
+ * One system call by number: its result, or -errno. A call that a signal
+ * interrupted is made again. Arguments as for `call`.
+ */
+export function syscall(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0): number {
+  for (;;) {
+    setArgument(0, number);
+    setArgument(1, a);
+    setArgument(2, b);
+    setArgument(3, c);
+    setArgument(4, d);
+    setArgument(5, e);
+    setArgument(6, f);
+    bindings.ffi_call(cif, systemCall.pointer, result, argv);
+    const low = resultWords[0] ?? 0;
+    const high = resultWords[1] ?? 0;
+    if (low !== -1 || high !== -1) return high * TWO_32 + (low >>> 0);
+    const error = errno();
+    if (error !== EINTR) return -error;
+  }
+}
+
+/** `lengthBytes` of this process's memory at `address` as a Buffer; used for mappings alone. */
+export function memoryAt(address: number, lengthBytes: number): Buffer {
+  writeWord(result, address, 0);
+  return ref.readPointer(result, 0, lengthBytes);
+}

@@ -1,0 +1,120 @@
+/**
+ * Shared memory: sealed memfds and their mappings. Called by src/ipc/ring.ts
+ * and for the index that storage shares.
+ *
+ * Invariant: what is mapped from a peer's descriptor cannot be truncated under
+ * us (which would be SIGBUS): `checkSealed` comes before `mapShared`.
+ */
+import fs from 'node:fs';
+import { Failure } from '../error.ts';
+import { check, errnoError } from './errno.ts';
+import { addressOf, memoryAt, pinned, syscall } from './foreign.ts';
+import { NUMBERS } from './numbers.ts';
+
+const MFD_CLOEXEC = 1;
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_GET_SEALS = 1034;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+const PROT_READ = 1;
+const PROT_WRITE = 2;
+const MAP_SHARED = 1;
+
+/** Longest name of a memfd, of memfd_create(2). */
+const NAME_MAX_BYTES = 249;
+/** Largest mapping: a JavaScript buffer holds no more on any platform we run on. */
+const MAPPING_MAX_BYTES = 2 ** 37;
+/** How many addresses are tried before a mapping is given up; see `mapShared`. */
+const ADDRESSES_MAX = 16;
+
+/**
+ * A new memory file of `sizeBytes` zero bytes; `name` shows in /proc alone.
+ * Sealed, its size can never change again.
+ */
+export function memfdCreate(name: string, sizeBytes: number, { seal = true } = {}): number {
+  const text = pinned(NAME_MAX_BYTES + 1);
+  text.write(name, 0, NAME_MAX_BYTES, 'utf8');
+  const fd = check(
+    syscall(NUMBERS.memfd_create, addressOf(text), MFD_CLOEXEC | MFD_ALLOW_SEALING),
+    'memfd_create',
+    name,
+  );
+  try {
+    check(syscall(NUMBERS.ftruncate, fd, sizeBytes), 'ftruncate', name);
+    const seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
+    if (seal) check(syscall(NUMBERS.fcntl, fd, F_ADD_SEALS, seals), 'fcntl', name);
+  } catch (error) {
+    fs.closeSync(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** The size of a peer's memory file in bytes; throws unless it can never be below `minBytes`. */
+export function checkSealed(fd: number, minBytes: number): number {
+  const seals = syscall(NUMBERS.fcntl, fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) === 0)
+    throw new Failure('map', `descriptor ${fd}`, { cause: 'not a memory file sealed against shrinking' });
+  const { size } = fs.fstatSync(fd);
+  if (size < minBytes)
+    throw new Failure('map', `descriptor ${fd}`, { cause: `${size} bytes where ${minBytes} were declared` });
+  return size;
+}
+
+/** Addresses of what is mapped, by the buffer that `mapShared` returned. */
+const mappings = new WeakMap<Buffer, number>();
+
+/**
+ * The first `lengthBytes` of `fd` as a Buffer that is the same memory in every
+ * process that maps it. Writing to a Buffer mapped for 'read' kills the process.
+ * The descriptor may be closed afterwards.
+ */
+export function mapShared(fd: number, lengthBytes: number, access: 'read' | 'write'): Buffer {
+  if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 1 || lengthBytes > MAPPING_MAX_BYTES)
+    throw new Failure('map', `descriptor ${fd}`, { cause: `a length of ${lengthBytes} bytes` });
+  const protection = access === 'write' ? PROT_READ | PROT_WRITE : PROT_READ;
+  const refused: number[] = [];
+  try {
+    while (refused.length < ADDRESSES_MAX) {
+      const address = syscall(NUMBERS.mmap, 0, lengthBytes, protection, MAP_SHARED, fd, 0);
+      check(address, 'mmap', `descriptor ${fd}`);
+      const buffer = bufferAt(address, lengthBytes);
+      if (buffer !== undefined) {
+        mappings.set(buffer, address);
+        return buffer;
+      }
+      refused.push(address);
+    }
+  } finally {
+    for (const address of refused) syscall(NUMBERS.munmap, address, lengthBytes);
+  }
+  throw new Failure('map', `descriptor ${fd}`, { cause: 'no address that is not remembered' });
+}
+
+/**
+ * ref-napi remembers the ArrayBuffer of each address until it is collected; one
+ * that `unmap` detached, or a shorter one, cannot be used again. Then the next
+ * address is tried, while this one is held.
+ */
+function bufferAt(address: number, lengthBytes: number): Buffer | undefined {
+  try {
+    const buffer = memoryAt(address, lengthBytes);
+    return buffer.length === lengthBytes ? buffer : undefined;
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+/** Ends a mapping. Every view of it has length 0 from then on, so that none can reach freed addresses. */
+export function unmap(buffer: Buffer): void {
+  const address = mappings.get(buffer);
+  if (address === undefined) throw new Failure('unmap', 'a buffer', { cause: 'it is not mapped' });
+  const lengthBytes = buffer.length;
+  mappings.delete(buffer);
+  if (buffer.buffer instanceof ArrayBuffer) buffer.buffer.transfer();
+  const result = syscall(NUMBERS.munmap, address, lengthBytes);
+  if (result < 0) throw errnoError(result, 'munmap', `${lengthBytes} bytes`);
+}

@@ -1,0 +1,81 @@
+/** Shared memory between mappings, seals, and mappings made and ended many times. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { describe, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Failure } from '../../src/error.ts';
+import { checkSealed, mapShared, memfdCreate, unmap } from '../../src/sys/memory.ts';
+
+const SIZE_BYTES = 1 << 16;
+
+describe('shared memory', () => {
+  test('two mappings of one file are the same memory', () => {
+    const fd = memfdCreate('test', SIZE_BYTES);
+    const writer = mapShared(fd, SIZE_BYTES, 'write');
+    const reader = mapShared(fd, SIZE_BYTES, 'read');
+    fs.closeSync(fd);
+    writer.write('seen', SIZE_BYTES - 4);
+    assert.equal(reader.toString('latin1', SIZE_BYTES - 4), 'seen');
+    assert.equal(reader.length, SIZE_BYTES);
+    unmap(writer);
+    assert.equal(reader.toString('latin1', SIZE_BYTES - 4), 'seen');
+    unmap(reader);
+  });
+
+  test('a sealed file cannot change its size', () => {
+    const fd = memfdCreate('test', SIZE_BYTES);
+    assert.equal(checkSealed(fd, SIZE_BYTES), SIZE_BYTES);
+    assert.throws(() => fs.ftruncateSync(fd, 0), { code: 'EPERM' });
+    assert.throws(() => fs.ftruncateSync(fd, SIZE_BYTES * 2), { code: 'EPERM' });
+    assert.throws(() => checkSealed(fd, SIZE_BYTES + 1), /map descriptor/);
+    fs.closeSync(fd);
+  });
+
+  test('a file that is not sealed, or no memory file, is refused', () => {
+    const fd = memfdCreate('test', SIZE_BYTES, { seal: false });
+    assert.throws(() => checkSealed(fd, SIZE_BYTES), Failure);
+    fs.closeSync(fd);
+    const other = fs.openSync('/proc/self/exe', 'r');
+    assert.throws(() => checkSealed(other, 1), Failure);
+    fs.closeSync(other);
+  });
+
+  test('lengths that make no sense are refused', () => {
+    const fd = memfdCreate('test', SIZE_BYTES);
+    for (const length of [0, -1, 1.5, Number.NaN, 2 ** 40])
+      assert.throws(() => mapShared(fd, length, 'read'));
+    fs.closeSync(fd);
+    assert.throws(() => mapShared(fd, SIZE_BYTES, 'read'), /mmap descriptor/);
+  });
+
+  test('views of an ended mapping are empty, and ending it twice is refused', () => {
+    const fd = memfdCreate('test', SIZE_BYTES);
+    const buffer = mapShared(fd, SIZE_BYTES, 'write');
+    const view = buffer.subarray(10, 20);
+    unmap(buffer);
+    assert.equal(buffer.length, 0);
+    assert.equal(view.length, 0);
+    assert.throws(() => unmap(buffer), Failure);
+    fs.closeSync(fd);
+  });
+
+  test('two hundred mappings come and go, with and without collection between', () => {
+    setFlagsFromString('--expose-gc');
+    const collect = runInNewContext('gc') as () => void;
+    const fd = memfdCreate('test', SIZE_BYTES);
+    const before = fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length;
+    for (let i = 0; i < 200; i++) {
+      const buffer = mapShared(fd, SIZE_BYTES, 'write');
+      buffer.writeUInt32LE(i, 8);
+      const again = mapShared(fd, i % 2 === 0 ? 4096 : SIZE_BYTES, 'read');
+      assert.equal(again.readUInt32LE(8), i);
+      unmap(buffer);
+      unmap(again);
+      if (i % 20 === 0) collect();
+    }
+    fs.closeSync(fd);
+    const after = fs.readFileSync('/proc/self/maps', 'latin1').split('\n').length;
+    assert.ok(after < before + 100, `${before} mappings before, ${after} after`);
+  });
+});
