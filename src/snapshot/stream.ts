@@ -1,0 +1,289 @@
+/**
+ * The parent snapshot's tree on its way to the walker that compares with it: all
+ * its nodes in pre-order, as one stream of bytes that is cut into messages
+ * anywhere. The chunker sends (streamTree), the walker reads (NodeStream).
+ * Invariant: neither side holds more than the window between them, one node,
+ * and, in the chunker, the nodes on the path from the root.
+ *
+ * Item, little-endian:
+ *
+ *   offset size
+ *        0    4  length n of the node; 0: it could not be read, and is the directory's last
+ *        4    4  depth: 0 the root node, 1 the root directory, ...
+ *        8    1  1 the directory's last leaf, else 0
+ *        9    3  zero
+ *       12    n  node: of entries (or the root node)
+ *
+ * A directory is its leaves in order, all of one depth. The directories that a
+ * leaf names follow it, one deeper, each with all that is below it, before the
+ * next leaf. A directory that is flagged as unreadable has no item.
+ */
+import { Failure } from '../error.ts';
+import { Bytes } from './bytes.ts';
+import { CHUNK_MAX_BYTES, CHUNK_TREE, type ChunkRef, type ChunkSource } from './chunks.ts';
+import { LeafCursor } from './directory.ts';
+import { DIRECTORY, EntryReader } from './tree.ts';
+
+export const ITEM_HEAD_BYTES = 12;
+/** Deeper trees are refused; a path through the system calls could not be made. */
+export const DEPTH_MAX = 1 << 20;
+/** What one message brings, at least; messages of ours bring 256 KiB. */
+const PIECE_BYTES = 256 << 10;
+
+export interface OldNode {
+  readonly depth: number;
+  /** empty where it could not be read */
+  readonly node: Buffer;
+  readonly last: boolean;
+}
+
+/** The parent's tree as the walker takes it. */
+export interface OldNodes {
+  /** The next item, or undefined while it has not come. */
+  next(): OldNode | undefined;
+  /** Resolves when `next` may have one; rejects when there will be none. */
+  wait(): Promise<void>;
+}
+
+export interface StreamTreeOptions {
+  /** Takes the next piece of the stream (its own from now on); a promise delays the one after it. */
+  readonly write: (piece: Buffer) => Promise<void> | undefined;
+  /** bytes of a piece; default 256 KiB */
+  readonly pieceBytes?: number;
+  /** A directory could not be read: it counts as new. Without it, that rejects. */
+  readonly onDamage?: (error: unknown) => void;
+  /** The walk is over: the rest need not be sent. */
+  readonly isOver?: () => boolean;
+}
+
+/** One directory on the path to where the stream is. */
+interface Open {
+  readonly leaves: LeafCursor;
+  readonly entries: EntryReader;
+}
+
+/** Streams the tree below root node `root`; resolves when all has been written. */
+export async function streamTree(
+  source: ChunkSource,
+  root: ChunkRef,
+  options: StreamTreeOptions,
+): Promise<void> {
+  const stream = new TreeStream(source, options);
+  await stream.run(root);
+}
+
+class TreeStream {
+  readonly #source: ChunkSource;
+  readonly #options: StreamTreeOptions;
+  readonly #pieceBytes: number;
+  readonly #out: Bytes;
+  readonly #stack: Open[] = [];
+
+  constructor(source: ChunkSource, options: StreamTreeOptions) {
+    this.#source = source;
+    this.#options = options;
+    this.#pieceBytes = options.pieceBytes ?? PIECE_BYTES;
+    this.#out = new Bytes(this.#pieceBytes);
+  }
+
+  async run(root: ChunkRef): Promise<void> {
+    const node = await this.#source.get(CHUNK_TREE, root.id, root.length);
+    const entry = new EntryReader().load(node, true);
+    entry.next();
+    await this.#write(0, node, true);
+    const directory = entry.directory();
+    if (directory !== undefined) await this.#enter(directory);
+    for (let open = this.#stack.at(-1); open !== undefined; open = this.#stack.at(-1)) {
+      if (this.#options.isOver?.() === true) return;
+      const child = nextDirectory(open.entries);
+      if (child !== undefined) await this.#enter(child);
+      else if (!open.leaves.last) await this.#leaf(open);
+      else this.#stack.pop();
+    }
+    await this.#flush();
+  }
+
+  async #enter(directory: ChunkRef): Promise<void> {
+    if (this.#stack.length >= DEPTH_MAX) throw new Failure('stream tree', '', { cause: 'too deep' });
+    const open = { leaves: new LeafCursor(this.#source, directory), entries: new EntryReader() };
+    this.#stack.push(open);
+    await this.#leaf(open);
+  }
+
+  /** Sends the next leaf of the innermost directory. */
+  async #leaf(open: Open): Promise<void> {
+    const depth = this.#stack.length;
+    const leaf = await this.#read(open);
+    if (leaf === undefined) this.#stack.pop();
+    await this.#write(depth, leaf ?? NO_NODE, leaf === undefined || open.leaves.last);
+  }
+
+  /** The next leaf with its entries checked; undefined where it is damaged. */
+  async #read({ leaves, entries }: Open): Promise<Buffer | undefined> {
+    try {
+      const leaf = await leaves.next();
+      if (leaf === undefined) throw new Failure('stream tree', '', { cause: 'a directory without leaves' });
+      entries.load(leaf);
+      while (entries.next());
+      entries.load(leaf);
+      return leaf;
+    } catch (error) {
+      if (this.#options.onDamage === undefined) throw error;
+      this.#options.onDamage(error);
+      return undefined;
+    }
+  }
+
+  async #write(depth: number, node: Buffer, last: boolean): Promise<void> {
+    this.#out.u32(node.length);
+    this.#out.u32(depth);
+    this.#out.u32(last ? 1 : 0);
+    for (let at = 0; at < node.length; ) {
+      const room = Math.max(0, this.#pieceBytes - this.#out.length);
+      const part = Math.min(room, node.length - at);
+      this.#out.bytes(node, at, at + part);
+      at += part;
+      if (this.#out.length >= this.#pieceBytes) await this.#flush();
+    }
+  }
+
+  async #flush(): Promise<void> {
+    for (let at = 0; at < this.#out.length; at += this.#pieceBytes) {
+      const end = Math.min(at + this.#pieceBytes, this.#out.length);
+      const waiting = this.#options.write(Buffer.from(this.#out.buffer.subarray(at, end)));
+      if (waiting !== undefined) await waiting;
+    }
+    this.#out.truncate(0);
+  }
+}
+
+const NO_NODE = Buffer.alloc(0);
+
+/** Moves to the next entry that is a directory with a node, and returns that. */
+function nextDirectory(entries: EntryReader): ChunkRef | undefined {
+  while (entries.next()) {
+    if (entries.type !== DIRECTORY) continue;
+    const directory = entries.directory();
+    if (directory !== undefined) return directory;
+  }
+  return undefined;
+}
+
+/** The receiving end: pieces in, items out. */
+export class NodeStream implements OldNodes {
+  readonly #pieces: Buffer[] = [];
+  readonly #onUsed: (bytes: number) => void;
+  #at = 0;
+  #head: OldNode | undefined;
+  #headLength = 0;
+  #held = 0;
+  #waiting: { resolve: () => void; reject: (error: unknown) => void } | undefined;
+  #error: unknown;
+  #ended = false;
+
+  /** @param onUsed told how many bytes have been used, for the window */
+  constructor(onUsed: (bytes: number) => void) {
+    this.#onUsed = onUsed;
+  }
+
+  /** Takes a piece; the memory is this stream's from now on. */
+  push(piece: Buffer): void {
+    if (piece.length === 0) return;
+    this.#pieces.push(piece);
+    this.#held += piece.length;
+    this.#wake();
+  }
+
+  /** There are no more pieces. */
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  /** There will be no more pieces, as something failed. */
+  fail(error: unknown): void {
+    this.#error = error;
+    this.#wake();
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting === undefined) return;
+    if (this.#error === undefined) waiting.resolve();
+    else waiting.reject(this.#error);
+  }
+
+  wait(): Promise<void> {
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    if (this.#ended)
+      return Promise.reject(new Failure('read old tree', '', { cause: 'the stream ended early' }));
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+    });
+  }
+
+  next(): OldNode | undefined {
+    if (this.#head === undefined) {
+      const head = this.#take(ITEM_HEAD_BYTES);
+      if (head === undefined) return undefined;
+      this.#parse(head);
+    }
+    const node = this.#take(this.#headLength);
+    if (node === undefined || this.#head === undefined) return undefined;
+    const item = { depth: this.#head.depth, node, last: this.#head.last };
+    this.#head = undefined;
+    return item;
+  }
+
+  #parse(head: Buffer): void {
+    const length = head.readUInt32LE(0);
+    const depth = head.readUInt32LE(4);
+    const last = head.readUInt32LE(8);
+    if (length > CHUNK_MAX_BYTES || depth > DEPTH_MAX || last > 1)
+      throw new Failure('read old tree', '', { cause: 'malformed item' });
+    this.#headLength = length;
+    this.#head = { depth, node: NO_NODE, last: last === 1 };
+  }
+
+  /** The next `bytes` of the stream: a view if one piece has them all, else a copy; undefined until they came. */
+  #take(bytes: number): Buffer | undefined {
+    const first = this.#pieces[0];
+    if (bytes === 0) return NO_NODE;
+    if (first !== undefined && first.length - this.#at >= bytes) {
+      const view = first.subarray(this.#at, this.#at + bytes);
+      this.#advance(bytes);
+      return view;
+    }
+    return this.#gather(bytes);
+  }
+
+  #partial: Buffer | undefined;
+  #partialLength = 0;
+
+  /** Collects what spans pieces, and frees each piece at once, so that a node may be longer than the window. */
+  #gather(bytes: number): Buffer | undefined {
+    this.#partial ??= Buffer.allocUnsafeSlow(bytes);
+    for (let piece = this.#pieces[0]; piece !== undefined; piece = this.#pieces[0]) {
+      const part = Math.min(bytes - this.#partialLength, piece.length - this.#at);
+      piece.copy(this.#partial, this.#partialLength, this.#at, this.#at + part);
+      this.#partialLength += part;
+      this.#advance(part);
+      if (this.#partialLength < bytes) continue;
+      const whole = this.#partial;
+      this.#partial = undefined;
+      this.#partialLength = 0;
+      return whole;
+    }
+    return undefined;
+  }
+
+  #advance(bytes: number): void {
+    this.#at += bytes;
+    const first = this.#pieces[0];
+    if (first === undefined || this.#at < first.length) return;
+    this.#pieces.shift();
+    this.#at = 0;
+    this.#onUsed(first.length);
+  }
+}
