@@ -85,7 +85,7 @@ describe('SegmentWriter and SegmentReader', () => {
   });
 
   test('trees and lists go apart from contents', () => {
-    assert.deepEqual([CHUNK_DATA, CHUNK_TREE, CHUNK_LIST].map(classOf), [
+    assert.deepEqual(([CHUNK_DATA, CHUNK_TREE, CHUNK_LIST] as const).map(classOf), [
       CLASS_DATA,
       CLASS_METADATA,
       CLASS_METADATA,
