@@ -1,0 +1,388 @@
+/**
+ * The statements of plakard.conf: a row each, in the tables that the grammar
+ * reads by. A row says how a statement is written, and its action what it sets;
+ * plakard.conf(5) describes them in this order. The drafts that the rows fill
+ * become the configuration once a file has been read without a mistake.
+ */
+
+import { block, grammar, rowsFor } from './grammar.ts';
+import { Mistake } from './input.ts';
+import {
+  CHECKS,
+  type CheckDepth,
+  type Compression,
+  type Configuration,
+  type Encryption,
+  type Hook,
+  type Keep,
+  type Limits,
+  type Location,
+  OPERATIONS,
+  PERIODS,
+  type Period,
+  type Permit,
+  type Push,
+  type Repository,
+  ROLES,
+  type Role,
+  type Schedule,
+  type Socket,
+  type Source,
+  type Sync,
+  shown,
+} from './model.ts';
+import type { NameKind } from './names.ts';
+import { keepPolicy } from './policy.ts';
+import {
+  absolutePath,
+  account,
+  braced,
+  checked,
+  clock,
+  duration,
+  integer,
+  list,
+  mode,
+  oneOf,
+  options,
+  rate,
+  size,
+  text,
+  tidy,
+  type Value,
+  wrongPath,
+} from './value.ts';
+
+const CPU_MAX = 1024;
+/** Below this not even one segment of each kind fits. */
+const MEMORY_MIN_BYTES = 16 * 1024 * 1024;
+/** sun_path, without its NUL. */
+const SOCKET_PATH_MAX_BYTES = 107;
+const ZSTD_LEVEL_MAX = 22;
+const DEFAULT_ZSTD_LEVEL = 1;
+const SOURCE_PATHS_MAX = 256;
+const HOOKS_MAX = 16;
+/** Pushes, syncs and permits, each. */
+const ROWS_MAX = 4096;
+const PATTERN_MAX_BYTES = 4095;
+
+const DEFAULT_SOCKET: Socket = { path: '/var/run/plakard.sock', mode: 0o660 };
+const DEFAULT_STATE = '/var/db/plakard';
+const DEFAULT_USERS: Readonly<Record<Role, string>> = {
+  control: '_plakard',
+  scanner: '_plakard',
+  chunker: '_plakarc',
+  crypto: '_plakarc',
+  storage: '_plakarq',
+};
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** The configuration while it is read. */
+export interface Draft {
+  cpu?: number;
+  memoryBytes?: number;
+  socket?: Socket;
+  state?: string;
+  log?: Configuration['log'];
+  reload?: Configuration['reload'];
+  users: Partial<Record<Role, string>>;
+  limits: Mutable<Limits>;
+  repositories: Repository[];
+  sources: Source[];
+  pushes: Push[];
+  syncs: Sync[];
+  permits: Permit[];
+}
+
+export function newDraft(): Draft {
+  return { users: {}, limits: {}, repositories: [], sources: [], pushes: [], syncs: [], permits: [] };
+}
+
+/** The draft with every default filled in. */
+export function finish(draft: Draft): Configuration {
+  return {
+    ...draft,
+    socket: draft.socket ?? DEFAULT_SOCKET,
+    state: draft.state ?? DEFAULT_STATE,
+    log: draft.log ?? 'text',
+    reload: draft.reload ?? 'manual',
+    users: { ...DEFAULT_USERS, ...draft.users },
+  };
+}
+
+/** A name is shown by ps, and part of file names in the state directory. */
+const anyName = text('a name of letters, digits, and . _ -', (found) =>
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(found) ? found : undefined,
+);
+
+/** A name that this statement defines, or one that some statement does. */
+function name(kind: NameKind, use: 'declare' | 'refer'): Value<string> {
+  return {
+    expected: `the name of a ${kind}`,
+    parse(input) {
+      const { at } = input.peek();
+      const found = anyName.parse(input);
+      const wrong = input.session.names[use](kind, found, at);
+      if (wrong !== undefined) throw new Mistake(at, wrong);
+      return found;
+    },
+  };
+}
+
+const newRepository = name('repository', 'declare');
+const newSource = name('source', 'declare');
+const aRepository = name('repository', 'refer');
+const aSource = name('source', 'refer');
+const period = oneOf(PERIODS);
+const direction = oneOf(['read', 'write']);
+const anyAccount = account('user');
+
+/** Kinds of repository that plakard knows of, but cannot serve yet. */
+const LATER = /^(s3|ssh|sftp|tcp|http|https|sqlite|postgres|memory|null):/;
+
+/** `/path` or `file:///path`. */
+const location: Value<Location> = {
+  expected: 'a location such as /var/plakard/local',
+  parse(input) {
+    const { at } = input.peek();
+    const found = text(location.expected, (any) => any).parse(input);
+    const later = LATER.exec(found)?.[1];
+    if (later !== undefined) {
+      throw new Mistake(at, `location ${shown(found)}: ${later} is not supported by this version`);
+    }
+    const plain = found.startsWith('file:///') ? found.slice('file://'.length) : found;
+    if (!plain.startsWith('/')) {
+      throw new Mistake(at, `location ${shown(found)} is neither an absolute path nor a known kind`);
+    }
+    const path = tidy(plain);
+    const wrong = wrongPath(path);
+    if (wrong !== undefined) throw new Mistake(at, wrong);
+    return { kind: 'fs', path };
+  },
+};
+
+/** Nothing, `every DURATION` or `at HH:MM`. */
+const schedule: Value<Schedule | undefined> = {
+  expected: `'every' or 'at'`,
+  parse(input) {
+    if (input.accept('every')) return { kind: 'every', seconds: duration.parse(input) };
+    if (input.accept('at')) return { kind: 'at', minuteOfDay: clock.parse(input) };
+    return undefined;
+  },
+};
+
+/** `fast daily`. */
+const checkRule: Value<readonly [CheckDepth, Period]> = {
+  expected: `a rule such as 'fast daily'`,
+  parse: (input) => [oneOf(CHECKS).parse(input), period.parse(input)],
+};
+
+const bounded = (expected: string) =>
+  checked(
+    text(expected, (found) => (found === '' ? undefined : found)),
+    (found) => (Buffer.byteLength(found) > PATTERN_MAX_BYTES ? `${expected} is too long` : undefined),
+  );
+
+const limitKey = { read: 'readBytesPerSecond', write: 'writeBytesPerSecond' } as const;
+
+interface RepositoryDraft {
+  encryption?: Encryption;
+  compression?: Compression;
+  keep?: Keep;
+  checks: { [depth in CheckDepth]?: Period };
+  limits: Mutable<Limits>;
+}
+
+const inRepository = rowsFor<RepositoryDraft>();
+
+const REPOSITORY = grammar<RepositoryDraft>([
+  inRepository(['passphrase', 'file', absolutePath()], ({ draft, at, once }, path) => {
+    once('passphrase, key or no encryption');
+    draft.encryption = { kind: 'passphrase', path, at };
+  }),
+  inRepository(['key', 'file', absolutePath()], ({ draft, at, once }, path) => {
+    once('passphrase, key or no encryption');
+    draft.encryption = { kind: 'keyfile', path, at };
+  }),
+  inRepository(['no', 'encryption'], ({ draft, once }) => {
+    once('passphrase, key or no encryption');
+    draft.encryption = { kind: 'none' };
+  }),
+  inRepository(['compression', 'zstd', integer(1, ZSTD_LEVEL_MAX)], ({ draft, once }, level) => {
+    once('compression');
+    draft.compression = { kind: 'zstd', level };
+  }),
+  inRepository(['compression', 'none'], ({ draft, once }) => {
+    once('compression');
+    draft.compression = { kind: 'none' };
+  }),
+  inRepository(['keep', keepPolicy], ({ draft, once }, keep) => {
+    once('keep');
+    draft.keep = keep;
+  }),
+  inRepository(['check', list(checkRule)], ({ draft, once }, rules) => {
+    for (const [depth, every] of rules) {
+      once(`check ${depth}`);
+      draft.checks[depth] = every;
+    }
+  }),
+  inRepository(['limit', direction, rate], ({ draft, once }, way, bytesPerSecond) => {
+    once(`limit ${way}`);
+    draft.limits[limitKey[way]] = bytesPerSecond;
+  }),
+]);
+
+interface SourceDraft {
+  paths: string[];
+  excludes: string[];
+  oneFilesystem: boolean;
+  watch: boolean;
+  before: Hook[];
+  after: Hook[];
+}
+
+const inSource = rowsFor<SourceDraft>();
+
+const SOURCE = grammar<SourceDraft>([
+  inSource(['path', list(absolutePath())], ({ draft, mistake }, paths) => {
+    for (const path of paths) {
+      if (draft.paths.includes(path)) throw mistake(`path ${shown(path)} is given twice`);
+      if (draft.paths.length >= SOURCE_PATHS_MAX) throw mistake(`more than ${SOURCE_PATHS_MAX} paths`);
+      draft.paths.push(path);
+    }
+  }),
+  inSource(['exclude', list(bounded('a pattern'))], ({ draft, mistake }, patterns) => {
+    if (draft.excludes.length + patterns.length > ROWS_MAX) throw mistake(`more than ${ROWS_MAX} patterns`);
+    draft.excludes.push(...patterns);
+  }),
+  inSource(['one', 'filesystem'], ({ draft, once }) => {
+    once('one filesystem');
+    draft.oneFilesystem = true;
+  }),
+  inSource(['watch'], ({ draft, once }) => {
+    once('watch');
+    draft.watch = true;
+  }),
+  inSource(
+    ['run', oneOf(['before', 'after']), bounded('a command'), 'as', anyAccount],
+    ({ draft, mistake }, when, command, user) => {
+      if (draft[when].length >= HOOKS_MAX) throw mistake(`more than ${HOOKS_MAX} commands to run ${when}`);
+      draft[when].push({ command, user });
+    },
+  ),
+]);
+
+const newRepositoryDraft = (): RepositoryDraft => ({ checks: {}, limits: {} });
+const newSourceDraft = (): SourceDraft => ({
+  paths: [],
+  excludes: [],
+  oneFilesystem: false,
+  watch: false,
+  before: [],
+  after: [],
+});
+
+const top = rowsFor<Draft>();
+
+export const STATEMENTS = grammar<Draft>(
+  [
+    top(['set', 'cpu', integer(1, CPU_MAX)], ({ draft, once }, cpu) => {
+      once('set cpu');
+      draft.cpu = cpu;
+    }),
+    top(['set', 'memory', size(MEMORY_MIN_BYTES)], ({ draft, once }, memoryBytes) => {
+      once('set memory');
+      draft.memoryBytes = memoryBytes;
+    }),
+    top(
+      ['set', 'socket', absolutePath(SOCKET_PATH_MAX_BYTES), options({ group: account('group'), mode })],
+      ({ draft, once }, path, given) => {
+        once('set socket');
+        draft.socket = { ...DEFAULT_SOCKET, ...given, path };
+      },
+    ),
+    top(['set', 'state', absolutePath()], ({ draft, once }, path) => {
+      once('set state');
+      draft.state = path;
+    }),
+    top(
+      ['set', 'user', oneOf(ROLES), account('user', { unprivileged: true })],
+      ({ draft, once }, role, user) => {
+        once(`set user ${role}`);
+        draft.users[role] = user;
+      },
+    ),
+    top(['set', 'log', oneOf(['json', 'text'])], ({ draft, once }, log) => {
+      once('set log');
+      draft.log = log;
+    }),
+    top(['set', 'reload', oneOf(['automatic', 'manual'])], ({ draft, once }, reload) => {
+      once('set reload');
+      draft.reload = reload;
+    }),
+    top(['limit', direction, rate], ({ draft, once }, way, bytesPerSecond) => {
+      once(`limit ${way}`);
+      draft.limits[limitKey[way]] = bytesPerSecond;
+    }),
+    top(
+      ['repository', newRepository, 'at', location, block(REPOSITORY, newRepositoryDraft)],
+      ({ draft, at, mistake }, repository, where, { encryption, compression, ...rest }) => {
+        const called = `repository ${shown(repository)}`;
+        if (encryption === undefined) {
+          throw mistake(`${called} needs a 'passphrase file', a 'key file' or 'no encryption'`);
+        }
+        const same = draft.repositories.find((other) => other.location.path === where.path);
+        if (same !== undefined)
+          throw mistake(`${called} is where ${shown(same.name)} is: ${shown(where.path)}`);
+        draft.repositories.push({
+          name: repository,
+          location: where,
+          encryption,
+          compression: compression ?? { kind: 'zstd', level: DEFAULT_ZSTD_LEVEL },
+          ...rest,
+          at,
+        });
+      },
+    ),
+    top(['source', newSource, block(SOURCE, newSourceDraft)], ({ draft, at, mistake }, source, contents) => {
+      if (contents.paths.length === 0) throw mistake(`source ${shown(source)} needs a 'path'`);
+      draft.sources.push({ name: source, ...contents, at });
+    }),
+    top(
+      ['push', aSource, 'to', aRepository, schedule],
+      ({ draft, at, once, mistake }, source, repository, when) => {
+        once(`push ${source} to ${repository}`);
+        if (draft.pushes.length >= ROWS_MAX) throw mistake(`more than ${ROWS_MAX} pushes`);
+        draft.pushes.push({ source, repository, ...(when && { schedule: when }), at });
+      },
+    ),
+    top(
+      ['sync', aRepository, oneOf(['to', 'from', 'with']), aRepository, schedule],
+      ({ draft, at, once, mistake }, repository, way, other, when) => {
+        once(`sync ${repository} ${way} ${other}`);
+        if (repository === other)
+          throw mistake(`repository ${shown(other)} cannot be synchronized with itself`);
+        if (draft.syncs.length >= ROWS_MAX) throw mistake(`more than ${ROWS_MAX} of sync`);
+        draft.syncs.push({ repository, direction: way, other, ...(when && { schedule: when }), at });
+      },
+    ),
+    top(
+      [
+        'permit',
+        oneOf(['user', 'group']),
+        anyAccount,
+        braced(oneOf(OPERATIONS)),
+        options({ source: aSource, on: aRepository }),
+      ],
+      ({ draft, at, mistake }, subject, who, operations, { source, on }) => {
+        if (draft.permits.length >= ROWS_MAX) throw mistake(`more than ${ROWS_MAX} permits`);
+        const permit: Mutable<Permit> = { subject, name: who, operations: [...new Set(operations)], at };
+        if (source !== undefined) permit.source = source;
+        if (on !== undefined) permit.repository = on;
+        draft.permits.push(permit);
+      },
+    ),
+  ],
+  { top: true },
+);
