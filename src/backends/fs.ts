@@ -257,7 +257,7 @@ export class FsBackend implements Backend {
     this.#fanout.add(name);
   }
 
-  async create(kind: ObjectKind): Promise<ObjectWriter> {
+  create(kind: ObjectKind): ObjectWriter {
     const pieces = new Pieces();
     return {
       write: (data) => pieces.append(data),

@@ -86,7 +86,7 @@ export class MemoryBackend implements Backend {
     });
   }
 
-  async create(kind: ObjectKind): Promise<ObjectWriter> {
+  create(kind: ObjectKind): ObjectWriter {
     const pieces = new Pieces();
     return {
       write: (data) => pieces.append(data),

@@ -49,8 +49,9 @@ export interface PutOptions {
 
 /** An object that is written piece by piece, and does not exist before its commit. */
 export interface ObjectWriter {
-  /** Appends; the buffer may be used again when it returns. Bytes so far are `sizeBytes`. */
+  /** Appends, in the order of the calls; the buffer may be used again when it returns. */
   write(data: Buffer): void | Promise<void>;
+  /** Bytes appended so far. */
   readonly sizeBytes: number;
   /** Makes it durable under `name`: as `put` without ifAbsent. On failure nothing is left, as after abort. */
   commit(name: string): Promise<void>;
@@ -74,7 +75,7 @@ export interface Backend {
    */
   put(kind: ObjectKind, name: string, pieces: readonly Buffer[], options?: PutOptions): Promise<boolean>;
   /** Begins an object of unknown length. */
-  create(kind: ObjectKind): Promise<ObjectWriter>;
+  create(kind: ObjectKind): ObjectWriter;
   /** The names of all objects of a kind, in any order: complete, or a Failure. */
   list(kind: ObjectKind): Promise<string[]>;
   /** The size of an object in bytes, or undefined where there is none. */

@@ -11,10 +11,12 @@
  * whole ids of its chunks. Rows are in order, and cover the bytes between
  * header and footer without a gap.
  */
+import type { Backend } from '../backends/objects.ts';
 import { Failure } from '../error.ts';
 import { CHUNK_ID_BYTES } from '../keys/derive.ts';
 import { checkHeader, HEADER_BYTES, MAGIC } from '../keys/frame.ts';
 import { LISTING_MAX_BYTES, PACK_MAX_BYTES, PACK_SEGMENTS_MAX } from './constants.ts';
+import type { PackRecord } from './index.ts';
 import { ListingReader, ListingWriter, rowBytes, type SegmentRecord } from './listing.ts';
 import { sealedBytes } from './sealed.ts';
 
@@ -82,6 +84,36 @@ export function footerRange(
 }
 
 /** Checks the first HEADER_BYTES of a pack. */
-export function checkPackHeader(header: Buffer, name: string): void {
+function checkPackHeader(header: Buffer, name: string): void {
   checkHeader(header, MAGIC.pack, `packs/${name}`);
+}
+
+/** Opens footers and index objects, where the keys are. */
+interface FooterOpener {
+  openIndex(kind: 'footer', name: string, sealed: Buffer): Promise<Buffer>;
+}
+
+/**
+ * What a pack's own footer says of it; undefined where there is no such pack.
+ * Throws a Failure of kind 'damaged' for a pack that is torn or not ours.
+ */
+export async function readFooter(
+  backend: Backend,
+  opener: FooterOpener,
+  name: string,
+): Promise<PackRecord | undefined> {
+  const packBytes = await backend.stat('packs', name);
+  if (packBytes === undefined) return undefined;
+  if (packBytes < HEADER_BYTES + PACK_TRAILER_BYTES)
+    throw new Failure('read pack', `packs/${name}`, { cause: `it has ${packBytes} bytes`, kind: 'damaged' });
+  const header = await backend.get('packs', name, { offset: 0, length: HEADER_BYTES });
+  const trailerAt = { offset: packBytes - PACK_TRAILER_BYTES, length: PACK_TRAILER_BYTES };
+  const trailer = await backend.get('packs', name, trailerAt);
+  if (header === undefined || trailer === undefined) return undefined;
+  checkPackHeader(header, name);
+  const range = footerRange(trailer, packBytes, name);
+  const sealed = await backend.get('packs', name, range);
+  if (sealed === undefined) return undefined;
+  const plaintext = await opener.openIndex('footer', name, sealed);
+  return { name, packBytes, segments: decodeFooter(plaintext, name, range.offset) };
 }

@@ -42,13 +42,18 @@ export function sealedBytes(plainBytes: number): number {
   return padme(SEAL_OVERHEAD_BYTES + LENGTH_BYTES + plainBytes);
 }
 
-/** Seals `plaintext`, padded. */
+/** Seals `plaintext`, padded, and opens it again to see that it can be. */
 export function sealPadded(sealer: Sealer, plaintext: Buffer, aad: Buffer): Buffer {
   const sealed = Buffer.alloc(sealedBytes(plaintext.length));
   const length = Buffer.alloc(LENGTH_BYTES);
   length.writeUInt32LE(plaintext.length);
   const padding = zeros(sealed.length - SEAL_OVERHEAD_BYTES - LENGTH_BYTES - plaintext.length);
   sealer.sealPiecesInto([length, plaintext, padding], aad, sealed, 0);
+  if (!openPadded(sealer, sealed, aad).equals(plaintext))
+    throw new Failure('seal', '', {
+      cause: 'it does not open to what was sealed',
+      remedy: 'test this machine’s memory',
+    });
   return sealed;
 }
 

@@ -162,6 +162,18 @@ export class IdTable {
     return true;
   }
 
+  /** Takes out every chunk whose segment is gone: reads the whole table. */
+  sweep(gone: (ordinal: number) => boolean): void {
+    const words = this.#words;
+    const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
+    for (let word = HEADER_WORDS + 3; word < end; word += ENTRY_WORDS) {
+      const value = words[word] ?? 0;
+      if (value === EMPTY || value === REMOVED || !gone((value >>> 0) - 1)) continue;
+      Atomics.store(words, word, REMOVED);
+      Atomics.sub(words, COUNT_WORD, 1);
+    }
+  }
+
   /** Adds every chunk of this table to `other`, which has the room; removed entries stay behind. */
   copyTo(other: IdTable): void {
     const words = this.#words;

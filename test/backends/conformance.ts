@@ -135,7 +135,7 @@ export function conformance(
 
   describe(`${title}: writers`, () => {
     check('an object appears with its commit, whole', async (backend) => {
-      const writer = await backend.create('packs');
+      const writer = backend.create('packs');
       const pieces = [1, 1_000_000, 0, 1 << 20, 12_345].map((bytes) => randomBytes(bytes));
       for (const piece of pieces) {
         const given = Buffer.from(piece);
@@ -150,7 +150,7 @@ export function conformance(
     });
 
     check('an aborted one leaves nothing', async (backend) => {
-      const writer = await backend.create('packs');
+      const writer = backend.create('packs');
       await writer.write(randomBytes(100));
       await writer.abort();
       assert.deepEqual(await backend.list('packs'), []);
@@ -177,7 +177,7 @@ export function conformance(
         await assert.rejects(backend.put('packs', name, []), refused);
         await assert.rejects(backend.stat('packs', name), refused);
         await assert.rejects(backend.delete('packs', name), refused);
-        const writer = await backend.create('packs');
+        const writer = backend.create('packs');
         await assert.rejects(writer.commit(name), refused);
       });
   });

@@ -52,6 +52,15 @@ describe('IdTable', () => {
     assert.equal(table.lookup(id, 0), 6);
   });
 
+  test('a sweep takes out what is gone', () => {
+    const table = tableFor(100);
+    const ids = randomBytes(32 * 100);
+    for (let i = 0; i < 100; i++) table.insert(ids, 32 * i, i);
+    table.sweep((ordinal) => ordinal % 3 === 0);
+    for (let i = 0; i < 100; i++) assert.equal(table.lookup(ids, 32 * i), i % 3 === 0 ? -1 : i);
+    assert.equal(table.count, 66);
+  });
+
   test('ids with the same first bits are told apart', () => {
     const table = tableFor(10);
     for (let i = 0; i < 256; i++) {
