@@ -1,0 +1,178 @@
+/**
+ * A child's own start: from re-exec'ed root to a confined role. Called by the
+ * main when its arguments name a role (-x ROLE -i INSTANCE).
+ *
+ * The order is that of the design, and matters: what is needed is loaded while
+ * files can be reached; the root directory changes while that is permitted;
+ * ids change before they are proved; the system call profile comes last, and
+ * the role's own code runs only behind it.
+ *
+ * Invariant: a child lives only as long as its parent's channel.
+ */
+import fs from 'node:fs';
+import { flushCompileCache } from 'node:module';
+import { unpack } from 'msgpackr';
+import { describe, Failure, toWire } from '../error.ts';
+import { Channel } from '../ipc/channel.ts';
+import type { PayloadOf } from '../ipc/shape.ts';
+import { close, enterRoot, limit } from './confine.ts';
+import { childName } from './declare.ts';
+import { closeUndeclared, PARENT_DESCRIPTORS, PARENT_STREAM, proveDeclared } from './descriptors.ts';
+import { capabilityMask, giveUpRoot } from './drop.ts';
+import { BEGIN, FAILED, PEER, PEER_FAILED, PEER_TAKEN, READY, SETUP, STOP } from './messages.ts';
+import { type PeerLoser, Peers, type PeerTaker } from './peers.ts';
+import { Threads } from './threads.ts';
+
+/** How long the parent may take to read a failure and to kill us for it. */
+const FAILED_TIMEOUT_MS = 2000;
+
+/** A role: sets itself up and returns; the child is ready when the promise resolves. */
+export type RoleMain = (context: ChildContext) => void | Promise<void>;
+
+/** The roles of a program, each loaded before the root directory changes. */
+export type Roles = Readonly<Record<string, () => Promise<RoleMain>>>;
+
+type Setup = PayloadOf<typeof SETUP.shape>;
+
+/** What a role has to do with the world. */
+export class ChildContext {
+  readonly role: string;
+  readonly instance: string;
+  /** `storage local` */
+  readonly name: string;
+  /** as declared; judge them by a shape */
+  readonly settings: unknown;
+  readonly parent: Channel;
+  /** resolves when every child of the group is ready and connected: work may begin */
+  readonly begun: Promise<void>;
+  readonly #peers: Peers;
+  readonly #stops: (() => void | Promise<void>)[] = [];
+  #stopping = false;
+
+  constructor(role: string, instance: string, settings: unknown, parent: Channel) {
+    this.role = role;
+    this.instance = instance;
+    this.name = childName(role, instance);
+    this.settings = settings;
+    this.parent = parent;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.begun = promise;
+    this.#peers = new Peers((peerRole, peerInstance, error) => {
+      parent.message(PEER_FAILED, { role: peerRole, instance: peerInstance, failure: toWire(error) });
+    });
+    parent.handler(BEGIN, () => resolve());
+    parent.handler(STOP, () => this.stop());
+    parent.handler(PEER, (received) => {
+      const [stream, descriptors] = received.fds;
+      if (stream === undefined || descriptors === undefined)
+        throw new Failure('take peer', received.payload.role, { cause: 'no channel came with it' });
+      this.#peers.take({ ...received.payload, stream, descriptors });
+      parent.reply(received, PEER_TAKEN, {});
+    });
+  }
+
+  /** Expects peers of `role`; `taker` registers the handlers on each new channel. Call it in the role's main. */
+  onPeer(role: string, taker: PeerTaker): void {
+    this.#peers.onTaken(role, taker);
+  }
+
+  /** Called when a peer of `role` is gone; after a restart it comes again through `onPeer`. */
+  onPeerLost(role: string, loser: PeerLoser): void {
+    this.#peers.onLost(role, loser);
+  }
+
+  /** The channel to a peer that is connected now; without `instance`, to the first of that role. */
+  peer(role: string, instance?: string): Channel | undefined {
+    return this.#peers.find(role, instance);
+  }
+
+  /** The channels to all connected peers of `role`, by instance. */
+  peers(role: string): Map<string, Channel> {
+    return this.#peers.all(role);
+  }
+
+  /** Called when the parent asks to stop; last registered, first called. The child exits after all are done. */
+  onStop(stop: () => void | Promise<void>): void {
+    this.#stops.push(stop);
+  }
+
+  /** Does what was registered with `onStop`, and exits with 0. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    for (const stop of this.#stops.toReversed()) await stop();
+    process.exit(0);
+  }
+}
+
+/** The role and instance that arguments (without node and program) name, or undefined for a parent's. */
+export function childArguments(argv: readonly string[]): { role: string; instance: string } | undefined {
+  const [flag, role, instanceFlag, instance] = argv;
+  if (flag !== '-x' || role === undefined) return undefined;
+  return { role, instance: instanceFlag === '-i' ? (instance ?? '') : '' };
+}
+
+/** Reports to the parent why this child cannot go on, and dies. */
+function die(parent: Channel, error: unknown): void {
+  try {
+    parent.message(FAILED, toWire(error));
+  } catch (unsent) {
+    process.stderr.write(`${process.title}: ${describe(error)}; not reported: ${describe(unsent)}\n`);
+    process.exit(1);
+  }
+  setTimeout(() => process.exit(1), FAILED_TIMEOUT_MS);
+}
+
+/** Loads all that can be needed later; nothing can be resolved or opened after chroot. */
+async function load(roles: Roles, role: string): Promise<RoleMain> {
+  const loader = Object.hasOwn(roles, role) ? roles[role] : undefined;
+  if (loader === undefined) throw new Failure('load role', role, { cause: 'this program has none such' });
+  const main = await loader();
+  // the thread pool starts with its first task, and reads nothing later; so does the time zone
+  await fs.promises.stat('/');
+  new Date().getTimezoneOffset();
+  flushCompileCache();
+  return main;
+}
+
+function confine(setup: Setup): void {
+  const threads = new Threads();
+  enterRoot(setup.chroot);
+  giveUpRoot(setup, setup.capabilities);
+  limit(setup.limits);
+  close(setup.profile, setup.parent);
+  const capabilities = capabilityMask(setup.capabilities);
+  threads.prove({ uid: setup.uid, gid: setup.gid, capabilities });
+  threads.close();
+}
+
+/**
+ * Runs this process as the child that `argv` names. Resolves when it is ready;
+ * the process goes on until it is stopped, its parent dies, or the role fails.
+ */
+export async function runChild(roles: Roles, argv: readonly string[] = process.argv.slice(2)): Promise<void> {
+  const named = childArguments(argv);
+  if (named === undefined) throw new Failure('run child', '', { cause: 'no role given', kind: 'usage' });
+  const { role, instance } = named;
+  process.title = `plakard: ${childName(role, instance)}`;
+  const parent = new Channel({ stream: PARENT_STREAM, descriptors: PARENT_DESCRIPTORS }, { name: 'parent' });
+  process.on('uncaughtException', (error) => die(parent, error));
+  const setup = Promise.withResolvers<Setup>();
+  parent.handler(SETUP, (received) => setup.resolve(received.payload));
+  parent.dispatch().then(
+    () => process.exit(1), // stopped children have left already: the parent is gone
+    (error: unknown) => die(parent, error),
+  );
+  try {
+    const given = await setup.promise;
+    closeUndeclared();
+    const main = await load(roles, role);
+    proveDeclared();
+    confine(given);
+    const settings: unknown = given.settings === undefined ? undefined : unpack(given.settings);
+    await main(new ChildContext(role, instance, settings, parent));
+    parent.message(READY, {});
+  } catch (error) {
+    die(parent, error);
+  }
+}

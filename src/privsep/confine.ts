@@ -1,0 +1,71 @@
+/**
+ * The walls around a child: root directory, resource limits, no new
+ * privileges, no core dumps, system calls. Called by child.ts; `refuseRings`
+ * by start.ts in the parent.
+ *
+ * Invariant: a wall that the system cannot build is an error, never skipped.
+ */
+import { constants } from 'node:os';
+import process from 'node:process';
+import { Failure } from '../error.ts';
+import {
+  chroot,
+  getRlimit,
+  installSeccomp,
+  setDumpable,
+  setNoNewPrivs,
+  setParentDeathSignal,
+  setRlimit,
+} from '../sys/process.ts';
+import { LIMITS, type LimitName } from './declare.ts';
+import { noRingsProgram, type Profile, profileProgram } from './seccomp.ts';
+
+/** Makes `path` the root directory, and goes there. */
+export function enterRoot(path: string): void {
+  try {
+    chroot(path);
+    process.chdir('/');
+  } catch (error) {
+    const remedy = `create the directory ${path}, owned by root`;
+    throw new Failure('enter root directory', path, { cause: error, remedy });
+  }
+}
+
+/** Lowers limits, soft and hard; one that is lower already stays as it is. */
+export function limit(limits: readonly { readonly name: LimitName; readonly value: number }[]): void {
+  for (const { name, value } of limits) {
+    const lower = Math.min(value, getRlimit(LIMITS[name]).hard);
+    setRlimit(LIMITS[name], lower, lower);
+  }
+}
+
+/**
+ * Closes what is left: nothing executed gains privileges, nothing is dumped or
+ * traced, the parent's death is this process's own, and no thread makes a
+ * system call outside of `profile`. A change of user id undoes the middle two,
+ * so this comes after it.
+ */
+export function close(profile: Profile, parent: number): void {
+  setNoNewPrivs();
+  setDumpable(false);
+  setParentDeathSignal(constants.signals.SIGKILL);
+  if (process.ppid !== parent) throw new Failure('start', '', { cause: 'the parent died meanwhile' });
+  try {
+    installSeccomp(profileProgram(profile, process.pid), { tsync: true });
+  } catch (error) {
+    throw new Failure('confine system calls', profile, {
+      cause: error,
+      remedy: 'run a kernel with CONFIG_SECCOMP_FILTER, and allow seccomp in the container',
+    });
+  }
+}
+
+let refused = false;
+
+/** In the parent: processes started from now on make no io_uring. See seccomp.ts. */
+export function refuseRings(): void {
+  if (refused) return;
+  setNoNewPrivs();
+  installSeccomp(noRingsProgram(), { tsync: true });
+  refused = true;
+}

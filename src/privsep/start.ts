@@ -1,0 +1,244 @@
+/**
+ * Starting one child: this program again, with a channel on descriptors 3 and
+ * 4, a clean environment and a session of its own. Called by supervise.ts.
+ *
+ * Invariant: every child that was started is either running or has `exited`
+ * resolved, with the reason by name.
+ */
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import type { Readable } from 'node:stream';
+import { pack } from 'msgpackr';
+import { Failure, fromWire } from '../error.ts';
+import { Channel, channelPair } from '../ipc/channel.ts';
+import { refuseRings } from './confine.ts';
+import type { Declared, LimitName } from './declare.ts';
+import { BEGIN, FAILED, PEER_FAILED, READY, SETTINGS_MAX_BYTES, SETUP } from './messages.ts';
+
+/** What children of one program have in common. */
+export interface Program {
+  /** absolute path of the main */
+  readonly main: string;
+  /** options of the runtime, before the main */
+  readonly execArguments: readonly string[];
+  /** variables beyond those of `INHERITED` */
+  readonly environment: Readonly<Record<string, string>>;
+  /** where children write what they cannot send: a descriptor, or a call for each line */
+  readonly output: number | ((child: string, line: string) => void);
+}
+
+/**
+ * Options of the runtime that every child gets: no debugger by signal, one
+ * thread for the collector and compiler, and a young generation that does not
+ * grow beyond what batches of messages need.
+ */
+export const EXEC_ARGUMENTS = ['--disable-sigusr1', '--v8-pool-size=1', '--max-semi-space-size=4'] as const;
+
+/** Variables that children keep. */
+const INHERITED = ['NODE_COMPILE_CACHE', 'UV_THREADPOOL_SIZE', 'TZ', 'LANG', 'LC_ALL'] as const;
+/** A longer line of output is cut. */
+const LINE_MAX_CHARS = 8192;
+/** A child whose channel is closed has this long to end by itself. */
+const CLOSED_TIMEOUT_MS = 1000;
+
+/** How a child ended. */
+export interface Exit {
+  /** `storage local` */
+  readonly name: string;
+  readonly role: string;
+  readonly instance: string;
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+  /** it was told to */
+  readonly wanted: boolean;
+  /** what happened, for a person: `storage local: killed by SIGKILL` */
+  readonly failure: Failure;
+}
+
+/** A peer's misbehaviour, as another child reports it. */
+export type Complaint = (peerRole: string, peerInstance: string, failure: Failure) => void;
+
+function environment(extra: Readonly<Record<string, string>>): Record<string, string> {
+  const kept: Record<string, string> = {};
+  for (const name of INHERITED) {
+    const value = process.env[name];
+    if (value !== undefined) kept[name] = value;
+  }
+  return { ...kept, ...extra };
+}
+
+function readLines(stream: Readable, line: (text: string) => void): void {
+  let rest = '';
+  stream.setEncoding('utf8');
+  stream.on('data', (text: string) => {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const each of lines) line(each.slice(0, LINE_MAX_CHARS));
+    if (rest.length > LINE_MAX_CHARS) {
+      line(rest.slice(0, LINE_MAX_CHARS));
+      rest = '';
+    }
+  });
+  stream.on('end', () => {
+    if (rest !== '') line(rest);
+  });
+}
+
+/** A child from its start to its end. */
+export class RunningChild {
+  readonly declared: Declared;
+  readonly channel: Channel;
+  /** resolves when the child is confined and set up; rejects with its own reason */
+  readonly ready: Promise<void>;
+  readonly exited: Promise<Exit>;
+  /** it was told to stop */
+  wanted = false;
+  isReady = false;
+  isBegun = false;
+  readonly #process: ChildProcess;
+  #reason: Failure | undefined;
+  #gone = false;
+
+  constructor(declared: Declared, program: Program, complaint: Complaint) {
+    refuseRings();
+    this.declared = declared;
+    const [ours, theirs] = channelPair();
+    try {
+      this.#process = this.#spawn(program, theirs.stream, theirs.descriptors);
+    } finally {
+      fs.closeSync(theirs.stream);
+      fs.closeSync(theirs.descriptors);
+    }
+    this.channel = new Channel(ours, { name: declared.name });
+    this.exited = this.#watch();
+    this.ready = this.#handshake(complaint);
+    // whoever starts a child awaits it; until then its failure is no one's
+    this.ready.catch(() => undefined);
+  }
+
+  get pid(): number | undefined {
+    return this.#process.pid;
+  }
+
+  get isGone(): boolean {
+    return this.#gone;
+  }
+
+  /** Sends a signal, unless the child is gone. */
+  kill(signal: NodeJS.Signals): void {
+    if (!this.#gone) this.#process.kill(signal);
+  }
+
+  /** Lets the child's work begin; once. */
+  begin(): void {
+    if (this.isBegun) return;
+    this.isBegun = true;
+    this.channel.message(BEGIN, {});
+  }
+
+  #spawn(program: Program, stream: number, descriptors: number): ChildProcess {
+    const { role, instance, name } = this.declared;
+    const { output } = program;
+    const out = typeof output === 'number' ? output : 'pipe';
+    const options: SpawnOptions = {
+      argv0: `plakard: ${name}`,
+      cwd: '/',
+      // a session of its own: no terminal, and none of its signals
+      detached: true,
+      env: environment(program.environment),
+      stdio: ['ignore', out, out, stream, descriptors],
+    };
+    const argv = [...EXEC_ARGUMENTS, ...program.execArguments, program.main, '-x', role, '-i', instance];
+    const child = spawn(process.execPath, argv, options);
+    if (typeof output === 'function')
+      for (const each of [child.stdout, child.stderr])
+        if (each !== null) readLines(each, (line) => output(name, line));
+    return child;
+  }
+
+  #watch(): Promise<Exit> {
+    const { promise, resolve } = Promise.withResolvers<Exit>();
+    const end = (code: number | null, signal: string | null): void => {
+      if (this.#gone) return;
+      this.#gone = true;
+      this.channel.close();
+      resolve(this.#exit(code, signal));
+    };
+    this.#process.on('error', (error) => {
+      this.#reason ??= new Failure('execute', process.execPath, { cause: error });
+      // an error without a process is the end; others (of kill) are not
+      if (this.#process.pid === undefined) end(null, null);
+    });
+    this.#process.on('exit', end);
+    return promise;
+  }
+
+  #exit(code: number | null, signal: string | null): Exit {
+    const { name, role, instance } = this.declared;
+    let how = code === null ? `killed by ${signal ?? 'nobody'}` : `exited with code ${code}`;
+    if (signal === 'SIGSYS') how += ', for a system call that its profile forbids';
+    const failure = new Failure(name, '', { cause: this.#reason ?? how });
+    return {
+      name,
+      role,
+      instance,
+      code: code ?? undefined,
+      signal: signal ?? undefined,
+      wanted: this.wanted,
+      failure,
+    };
+  }
+
+  #setup(): void {
+    const { user, chroot, profile, capabilities, limits, settings, name } = this.declared;
+    const packed = settings === undefined ? undefined : pack(settings);
+    if (packed !== undefined && packed.length > SETTINGS_MAX_BYTES)
+      throw new Failure('start', name, { cause: `settings of ${packed.length} bytes are too large` });
+    this.channel.message(SETUP, {
+      parent: process.pid,
+      uid: user.uid,
+      gid: user.gid,
+      chroot,
+      profile,
+      capabilities: [...capabilities],
+      limits: Object.entries(limits).map(([limit, value]) => ({ name: limit as LimitName, value })),
+      settings: packed,
+    });
+  }
+
+  #handshake(complaint: Complaint): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const { channel, declared } = this;
+    channel.handler(READY, () => {
+      this.isReady = true;
+      resolve();
+    });
+    channel.handler(FAILED, ({ payload }) => {
+      this.#reason ??= fromWire(payload);
+      this.kill('SIGKILL');
+    });
+    channel.handler(PEER_FAILED, ({ payload }) =>
+      complaint(payload.role, payload.instance, fromWire(payload.failure)),
+    );
+    declared.serve?.(channel);
+    this.exited.then((exit) => reject(new Failure('start', '', { cause: exit.failure })));
+    channel.dispatch().then(
+      () => this.#closed(),
+      (error: unknown) => {
+        this.#reason ??= new Failure('talk to child', '', { cause: error });
+        this.kill('SIGKILL');
+      },
+    );
+    this.#setup();
+    return promise;
+  }
+
+  #closed(): void {
+    if (this.#gone) return;
+    const timer = setTimeout(() => {
+      this.#reason ??= new Failure('closed its channel', '');
+      this.kill('SIGKILL');
+    }, CLOSED_TIMEOUT_MS);
+    this.exited.then(() => clearTimeout(timer));
+  }
+}
