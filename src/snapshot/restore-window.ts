@@ -1,0 +1,185 @@
+/**
+ * A window of a restore: chunks that the walk has found to be needed, and which
+ * part of which file each one is. When it is full, it is read in the order in
+ * which the chunks are in the repository, each chunk once, and handed to the
+ * files. There are two: one is filled while the other is read. Called by the
+ * walk. Invariant: its memory is bounded by the two limits below, whatever the
+ * tree is; nothing is allocated per chunk.
+ */
+import type { Failure } from '../error.ts';
+import { type BulkSource, CHUNK_DATA, ID_BYTES } from './chunks.ts';
+import type { Directories, Directory } from './restore-directory.ts';
+import type { Files, LargeFile } from './restore-file.ts';
+import { EntryReader } from './tree.ts';
+
+/** Parts of files in one window. */
+export const PARTS_MAX = 32 << 10;
+/** Leaves of directories that one window holds on to for the metadata of its files. */
+export const LEAVES_MAX_BYTES = 32 << 20;
+/** Places in the table of ids; a power of two, so that it is at most half full. */
+const TABLE_SIZE = 2 * PARTS_MAX;
+const NONE = -1;
+
+export class Window {
+  readonly #source: BulkSource;
+  readonly #files: Files;
+  readonly #directories: Directories;
+  readonly #onChunk: () => void;
+  /** parts of files */
+  #parts = 0;
+  readonly #directoryOf: (Directory | undefined)[] = new Array(PARTS_MAX);
+  /** a file that is this one chunk: the bounds of its entry in a leaf */
+  readonly #leafOf: (Buffer | undefined)[] = new Array(PARTS_MAX);
+  readonly #starts = new Uint32Array(PARTS_MAX);
+  readonly #ends = new Uint32Array(PARTS_MAX);
+  /** a part of a longer file: where it goes */
+  readonly #fileOf: (LargeFile | undefined)[] = new Array(PARTS_MAX);
+  readonly #offsets = new Float64Array(PARTS_MAX);
+  /** the next part with the same chunk, or NONE */
+  readonly #next = new Int32Array(PARTS_MAX);
+  /** chunks, each once: id, length, the first part that needs it */
+  #chunks = 0;
+  readonly #ids = Buffer.allocUnsafeSlow(PARTS_MAX * ID_BYTES);
+  readonly #lengths = new Uint32Array(PARTS_MAX);
+  readonly #first = new Int32Array(PARTS_MAX);
+  /** chunk numbers by id, open addressing, NONE where free */
+  readonly #table = new Int32Array(TABLE_SIZE).fill(NONE);
+  /** chunk numbers in the order of reading, and what is asked for in that order */
+  readonly #order = new Uint32Array(PARTS_MAX);
+  readonly #sortedIds = Buffer.allocUnsafeSlow(PARTS_MAX * ID_BYTES);
+  readonly #sortedLengths = new Uint32Array(PARTS_MAX);
+  readonly #entry = new EntryReader();
+  #leafBytes = 0;
+  #lastLeaf: Buffer | undefined;
+
+  /** @param onChunk called before each chunk is handed on; what it throws ends the restore */
+  constructor(source: BulkSource, files: Files, directories: Directories, onChunk: () => void) {
+    this.#source = source;
+    this.#files = files;
+    this.#directories = directories;
+    this.#onChunk = onChunk;
+  }
+
+  get full(): boolean {
+    return this.#parts >= PARTS_MAX || this.#leafBytes >= LEAVES_MAX_BYTES;
+  }
+
+  /** A file that is one chunk, whose id is at `idStart` of the entry's buffer. */
+  addWhole(directory: Directory, entry: EntryReader, idStart: number, length: number): void {
+    const part = this.#add(entry.buffer, idStart, length);
+    this.#directoryOf[part] = directory;
+    this.#leafOf[part] = entry.buffer;
+    this.#starts[part] = entry.start;
+    this.#ends[part] = entry.end;
+    this.#directories.hold(directory);
+    if (entry.buffer === this.#lastLeaf) return;
+    this.#lastLeaf = entry.buffer;
+    this.#leafBytes += entry.buffer.length;
+  }
+
+  /** A part of a longer file. */
+  addPart(file: LargeFile, offset: number, ids: Buffer, idStart: number, length: number): void {
+    const part = this.#add(ids, idStart, length);
+    this.#fileOf[part] = file;
+    this.#offsets[part] = offset;
+    file.pending++;
+  }
+
+  #add(ids: Buffer, idStart: number, length: number): number {
+    const part = this.#parts++;
+    const chunk = this.#chunkOf(ids, idStart, length);
+    this.#next[part] = this.#first[chunk] ?? NONE;
+    this.#first[chunk] = part;
+    return part;
+  }
+
+  /** The number of a chunk in this window, a new one if it is. */
+  #chunkOf(ids: Buffer, idStart: number, length: number): number {
+    // an id is a keyed digest: any of its bits are as good as a hash
+    let slot = ids.readUInt32LE(idStart) & (TABLE_SIZE - 1);
+    for (let at = this.#table[slot] ?? NONE; at !== NONE; at = this.#table[slot] ?? NONE) {
+      const ours = at * ID_BYTES;
+      const isSame = ids.compare(this.#ids, ours, ours + ID_BYTES, idStart, idStart + ID_BYTES) === 0;
+      if (isSame && this.#lengths[at] === length) return at;
+      slot = (slot + 1) & (TABLE_SIZE - 1);
+    }
+    const chunk = this.#chunks++;
+    this.#table[slot] = chunk;
+    ids.copy(this.#ids, chunk * ID_BYTES, idStart, idStart + ID_BYTES);
+    this.#lengths[chunk] = length;
+    this.#first[chunk] = NONE;
+    return chunk;
+  }
+
+  /** Reads every chunk and completes what needs it. Rejects with what ends the whole restore. */
+  async flush(): Promise<void> {
+    const count = this.#chunks;
+    if (count > 0) {
+      const places = await this.#source.locate(this.#ids.subarray(0, count * ID_BYTES));
+      this.#sort(places, count);
+      const requests = {
+        kind: CHUNK_DATA,
+        ids: this.#sortedIds,
+        lengths: this.#sortedLengths,
+        count,
+      } as const;
+      await this.#source.readMany(
+        requests,
+        (index, data) => this.#deliver(index, data, undefined),
+        (index, failure) => this.#deliver(index, undefined, failure),
+      );
+    }
+    this.#reset();
+  }
+
+  #sort(places: Float64Array, count: number): void {
+    const order = this.#order.subarray(0, count);
+    let isSorted = true;
+    for (let i = 0; i < count; i++) {
+      order[i] = i;
+      if (i > 0 && (places[i] ?? 0) < (places[i - 1] ?? 0)) isSorted = false;
+    }
+    if (!isSorted) order.sort((a, b) => (places[a] ?? 0) - (places[b] ?? 0) || a - b);
+    for (let i = 0; i < count; i++) {
+      const chunk = order[i] ?? 0;
+      this.#ids.copy(this.#sortedIds, i * ID_BYTES, chunk * ID_BYTES, (chunk + 1) * ID_BYTES);
+      this.#sortedLengths[i] = this.#lengths[chunk] ?? 0;
+    }
+  }
+
+  #deliver(index: number, data: Buffer | undefined, failure: Failure | undefined): void {
+    this.#onChunk();
+    let part = this.#first[this.#order[index] ?? 0] ?? NONE;
+    for (; part !== NONE; part = this.#next[part] ?? NONE) {
+      const file = this.#fileOf[part];
+      if (file !== undefined) this.#deliverPart(file, part, data, failure);
+      else this.#deliverWhole(part, data, failure);
+    }
+  }
+
+  #deliverPart(file: LargeFile, part: number, data: Buffer | undefined, failure: Failure | undefined): void {
+    this.#fileOf[part] = undefined;
+    if (data !== undefined) this.#files.part(file, this.#offsets[part] ?? 0, data);
+    else this.#files.partLost(file, failure);
+  }
+
+  #deliverWhole(part: number, data: Buffer | undefined, failure: Failure | undefined): void {
+    const directory = this.#directoryOf[part];
+    const leaf = this.#leafOf[part];
+    if (directory === undefined || leaf === undefined) return;
+    this.#directoryOf[part] = undefined;
+    const entry = this.#entry.loadRecord(leaf, this.#starts[part] ?? 0, this.#ends[part] ?? 0, true);
+    if (data !== undefined) this.#files.whole(directory, entry, data);
+    else if (failure !== undefined) this.#files.lost(directory, entry, failure);
+    this.#directories.release(directory);
+  }
+
+  #reset(): void {
+    this.#leafOf.fill(undefined, 0, this.#parts);
+    this.#table.fill(NONE);
+    this.#parts = 0;
+    this.#chunks = 0;
+    this.#leafBytes = 0;
+    this.#lastLeaf = undefined;
+  }
+}
