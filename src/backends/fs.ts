@@ -86,7 +86,8 @@ export class FsBackend implements Backend {
   /** packs open for reading, the least recently used first */
   readonly #open = new Map<string, Promise<fs.FileHandle>>();
 
-  private constructor(root: string, options: FsOptions) {
+  /** Touches nothing yet: see `create` and `open`. */
+  constructor(root: string, options: FsOptions) {
     this.location = root;
     this.#random = options.random;
   }

@@ -89,7 +89,7 @@ function checkPackHeader(header: Buffer, name: string): void {
 }
 
 /** Opens footers and index objects, where the keys are. */
-interface FooterOpener {
+export interface FooterOpener {
   openIndex(kind: 'footer', name: string, sealed: Buffer): Promise<Buffer>;
 }
 

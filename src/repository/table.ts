@@ -174,8 +174,8 @@ export class IdTable {
     }
   }
 
-  /** Adds every chunk of this table to `other`, which has the room; removed entries stay behind. */
-  copyTo(other: IdTable): void {
+  /** Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is used again, and its ordinal. */
+  each(visit: (id: Buffer, ordinal: number) => void): void {
     const words = this.#words;
     const id = Buffer.alloc(TABLE_ID_BYTES);
     const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
@@ -185,8 +185,15 @@ export class IdTable {
       id.writeInt32LE(words[word] ?? 0, 0);
       id.writeInt32LE(words[word + 1] ?? 0, 4);
       id.writeInt32LE(words[word + 2] ?? 0, 8);
-      other.insert(id, 0, (value >>> 0) - 1);
+      visit(id, (value >>> 0) - 1);
     }
+  }
+
+  /** Adds every chunk of this table to `other`, which has the room; removed entries stay behind. */
+  copyTo(other: IdTable): void {
+    this.each((id, ordinal) => {
+      other.insert(id, 0, ordinal);
+    });
   }
 }
 
