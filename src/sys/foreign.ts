@@ -67,10 +67,30 @@ function setArgument(index: number, value: number): void {
   words[2 * index + 1] = Math.floor(value / TWO_32);
 }
 
+/** `lengthBytes` of this process's memory at `address` as a Buffer; used for mappings alone. */
+export function memoryAt(address: number, lengthBytes: number): Buffer {
+  writeWord(result, address, 0);
+  return ref.readPointer(result, 0, lengthBytes);
+}
+
 /** A function of libc. */
 export interface Entry {
   readonly name: string;
   readonly pointer: Buffer;
+}
+
+/**
+ * A buffer at `address`. ref-napi declares 1 GiB for each pointer that it wraps,
+ * which V8 answers with a collection of several milliseconds; libc is within
+ * reach of a pointer that ffi-napi has wrapped already, so take it from there.
+ */
+function pointerTo(address: number): Buffer {
+  for (const known of [bindings.FFI_TYPES.int64, ...Object.values(bindings.StaticFunctions)]) {
+    const ahead = address - addressOf(known);
+    if (ahead >= 0 && known.byteOffset + ahead < known.buffer.byteLength)
+      return Buffer.from(known.buffer, known.byteOffset + ahead, 1);
+  }
+  return memoryAt(address, 1);
 }
 
 /** Looks up a function of libc, at import time. */
@@ -80,9 +100,9 @@ export function entry(name: string): Entry {
   setArgument(0, 0); // RTLD_DEFAULT
   setArgument(1, addressOf(symbol));
   bindings.ffi_call(cif, bindings.StaticFunctions.dlsym, result, argv);
-  if (resultWords[0] === 0 && resultWords[1] === 0)
-    throw new Failure('look up', name, { cause: 'not in libc', remedy: 'use glibc or musl' });
-  return { name, pointer: ref.readPointer(result, 0, 1) };
+  const address = Number(result.readBigUInt64LE());
+  if (address === 0) throw new Failure('look up', name, { cause: 'not in libc' });
+  return { name, pointer: pointerTo(address) };
 }
 
 function errno(): number {
@@ -125,10 +145,4 @@ export function syscall(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0
     const error = errno();
     if (error !== EINTR) return -error;
   }
-}
-
-/** `lengthBytes` of this process's memory at `address` as a Buffer; used for mappings alone. */
-export function memoryAt(address: number, lengthBytes: number): Buffer {
-  writeWord(result, address, 0);
-  return ref.readPointer(result, 0, lengthBytes);
 }

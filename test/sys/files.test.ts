@@ -106,7 +106,7 @@ describe('files', () => {
       [-2_147_483_647, 1],
       [0, 0],
       [4_294_967_296, 123_456_789],
-      [15_032_385_535, 5],
+      [15_032_385_534, 5],
     ] as const) {
       assert.equal(files.utimensFd(fd, 1, 2, sec, nsec), 0);
       assert.equal(files.statFd(fd, stat), 0);
