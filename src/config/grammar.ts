@@ -39,6 +39,8 @@ export function scope<D>(draft: D): Scope<D> {
 export interface Statement<D> {
   readonly draft: D;
   readonly at: Position;
+  /** Nothing within the statement was wrong; if something was, what is missing may be just that. */
+  readonly sound: boolean;
   /** Refuses the statement if this block has had `label` before. */
   once(label: string): void;
   /** The mistake to throw when the statement as a whole makes no sense. */
@@ -126,6 +128,8 @@ export function block<D>(rows: Grammar<D>, make: () => D): Value<D> {
 /** Reads one statement by the row that its keywords choose. */
 function statement<D>(input: Input, rows: Grammar<D>, { draft, given }: Scope<D>): void {
   const { at } = input.peek();
+  const { errors } = input.session;
+  const before = errors.length;
   const [rule, read] = choose(input, rows);
   const values: unknown[] = [];
   for (const part of rule.parts.slice(read)) {
@@ -139,7 +143,8 @@ function statement<D>(input: Input, rows: Grammar<D>, { draft, given }: Scope<D>
     }
     given.set(label, at);
   };
-  rule.apply({ draft, at, once, mistake: (message) => new Mistake(at, message) }, values);
+  const sound = errors.length === before;
+  rule.apply({ draft, at, sound, once, mistake: (message) => new Mistake(at, message) }, values);
 }
 
 /** Takes keywords as long as they tell rows apart; returns the row, and how many of its parts were taken. */
@@ -166,8 +171,11 @@ function noRow<D>(
 ) {
   const words = read === 0 ? [...rows.keywords] : candidates.map(({ parts }) => String(parts[read]));
   const expected = [...new Set(words)].filter((word) => word !== 'else').join(', ');
-  if (token.kind !== 'word' && token.kind !== 'string') return input.unexpected(`one of ${expected}`);
-  if (token.kind === 'word' && token.text === 'else') return new Mistake(token.at, `'else' without an 'if'`);
+  if (token.kind === 'string' && words.includes(token.text)) {
+    return new Mistake(token.at, `${shown(token.text)} means something here only without quotes`);
+  }
+  if (token.kind !== 'word') return input.unexpected(`one of ${expected}`);
+  if (token.text === 'else') return new Mistake(token.at, `'else' without an 'if'`);
   const near = suggestion(token.text, words);
   if (near === '') return input.unexpected(`one of ${expected}`);
   return new Mistake(token.at, `unknown ${read === 0 ? 'statement' : 'word'} ${shown(token.text)}${near}`);

@@ -212,7 +212,8 @@ export class Input {
     let depth = 0;
     this.#next = start;
     for (let token = this.raw(); token.kind !== 'end'; token = this.raw()) {
-      if (token.kind === 'newline' && depth === 0 && this.#next >= failed) return;
+      const goesOn = depth > 0 || this.#next < failed || this.#last?.kind === ',';
+      if (token.kind === 'newline' && !goesOn) return;
       if (token.kind === '}' && depth-- === 0) return;
       if (token.kind === '{') depth++;
       this.takeRaw();

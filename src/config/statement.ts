@@ -327,9 +327,10 @@ export const STATEMENTS = grammar<Draft>(
     }),
     top(
       ['repository', newRepository, 'at', location, block(REPOSITORY, newRepositoryDraft)],
-      ({ draft, at, mistake }, repository, where, { encryption, compression, ...rest }) => {
+      ({ draft, at, sound, mistake }, repository, where, { encryption, compression, ...rest }) => {
         const called = `repository ${shown(repository)}`;
         if (encryption === undefined) {
+          if (!sound) return;
           throw mistake(`${called} needs a 'passphrase file', a 'key file' or 'no encryption'`);
         }
         const same = draft.repositories.find((other) => other.location.path === where.path);
@@ -345,10 +346,13 @@ export const STATEMENTS = grammar<Draft>(
         });
       },
     ),
-    top(['source', newSource, block(SOURCE, newSourceDraft)], ({ draft, at, mistake }, source, contents) => {
-      if (contents.paths.length === 0) throw mistake(`source ${shown(source)} needs a 'path'`);
-      draft.sources.push({ name: source, ...contents, at });
-    }),
+    top(
+      ['source', newSource, block(SOURCE, newSourceDraft)],
+      ({ draft, at, sound, mistake }, source, contents) => {
+        if (contents.paths.length === 0 && sound) throw mistake(`source ${shown(source)} needs a 'path'`);
+        draft.sources.push({ name: source, ...contents, at });
+      },
+    ),
     top(
       ['push', aSource, 'to', aRepository, schedule],
       ({ draft, at, once, mistake }, source, repository, when) => {

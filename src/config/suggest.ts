@@ -10,6 +10,8 @@ import { shown } from './model.ts';
 const WORD_MAX_CHARS = 64;
 /** Changes, as a share of the word's length, up to which two words are taken for the same. */
 const NEAR_SHARE = 3;
+/** So much of a word's beginning stands for the word. */
+const BEGUN_MIN_CHARS = 3;
 
 /** `, did you mean 'x'?` for the candidate nearest to `word`, or nothing if none is near. */
 export function suggestion(word: string, candidates: Iterable<string>): string {
@@ -17,8 +19,9 @@ export function suggestion(word: string, candidates: Iterable<string>): string {
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(word.length / NEAR_SHARE)) + 1;
   for (const candidate of candidates) {
-    if (Math.abs(candidate.length - word.length) >= bestDistance) continue;
-    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
+    const begun = word.length >= BEGUN_MIN_CHARS && candidate.startsWith(word);
+    if (!begun && Math.abs(candidate.length - word.length) >= bestDistance) continue;
+    const distance = begun ? 1 : editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;
