@@ -48,14 +48,17 @@ export function sourceName(directory: string): string {
 
 function quoted(text: string): string {
   if (/[\0-\x1f\x7f]/.test(text))
-    throw new Failure('quick start', text, { cause: 'a control character in a path', kind: 'usage' });
+    throw new Failure('write configuration for', text, {
+      cause: 'a control character in a path',
+      kind: 'usage',
+    });
   return `"${text.replace(/["\\]/g, '\\$&')}"`;
 }
 
 /** plakard.conf for one repository and one source, `directory`. */
 export function quickstartConfiguration(paths: Paths, directory: string): string {
   if (Buffer.byteLength(paths.socket) > SOCKET_PATH_MAX_BYTES)
-    throw new Failure('quick start', paths.socket, {
+    throw new Failure('write configuration with', paths.socket, {
       cause: `a socket's path has at most ${SOCKET_PATH_MAX_BYTES} bytes`,
       remedy: 'move the checkout to a shorter path',
     });

@@ -244,17 +244,15 @@ async function run(directory: string): Promise<void> {
 /** The directory to snapshot, from the command line. */
 function wanted(args: readonly string[]): string {
   const directory = path.resolve(process.env.INIT_CWD ?? process.cwd(), args[0] ?? '/etc');
-  if (args.length > 1)
-    throw new Failure('quick start', '', { cause: 'one directory at most', kind: 'usage' });
+  if (args.length > 1) throw new Failure('one directory at most', '', { kind: 'usage' });
   if (!fs.statSync(directory, { throwIfNoEntry: false })?.isDirectory())
-    throw new Failure('quick start', directory, { cause: 'not a directory', kind: 'usage' });
+    throw new Failure('snapshot', directory, { cause: 'not a directory', kind: 'usage' });
   return fs.realpathSync(directory);
 }
 
 try {
   if (process.getuid?.() !== 0)
-    throw new Failure('quick start', '', {
-      cause: 'the daemon starts as root, to give up what it does not need',
+    throw new Failure('the daemon starts as root, to give up what it does not need', '', {
       remedy: 'try sudo npm start',
     });
   await run(wanted(process.argv.slice(2)));

@@ -49,6 +49,6 @@ describe('the quick start', () => {
 
   test('says so where the socket would not fit', () => {
     const paths = pathsBelow(`/${'long/'.repeat(25)}quickstart`);
-    assert.throws(() => quickstartConfiguration(paths, '/etc'), /quick start .*plakard\.sock/);
+    assert.throws(() => quickstartConfiguration(paths, '/etc'), /plakard\.sock/);
   });
 });
