@@ -1,6 +1,6 @@
 /**
- * npm start, in a tree of its own: first on stand-ins for the daemon and its
- * client, which can be told to fail, and then on the real ones.
+ * npm start, in a tree of its own: on stand-ins for the daemon and its client,
+ * which can be told to fail.
  */
 
 import assert from 'node:assert/strict';
