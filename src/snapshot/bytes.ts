@@ -46,16 +46,20 @@ export class Bytes {
   }
 
   u16(value: number): void {
-    this.view.setUint16(this.extend(2), value, true);
+    // first, as growing replaces the view
+    const at = this.extend(2);
+    this.view.setUint16(at, value, true);
   }
 
   u32(value: number): void {
-    this.view.setUint32(this.extend(4), value, true);
+    const at = this.extend(4);
+    this.view.setUint32(at, value, true);
   }
 
   /** A signed or unsigned 64-bit integer from a whole number. */
   i64(value: number): void {
-    putInt64(this.view, this.extend(8), value);
+    const at = this.extend(8);
+    putInt64(this.view, at, value);
   }
 
   /** Bytes `from`..`to` of `source`. */
