@@ -9,7 +9,7 @@ import { shown } from './model.ts';
 import { numericId } from './value.ts';
 
 /** The longest passwd or group file. */
-export const ACCOUNTS_MAX_BYTES = 64 * 1024 * 1024;
+const ACCOUNTS_MAX_BYTES = 64 * 1024 * 1024;
 
 /** Reads /etc/passwd or /etc/group, up to a length. */
 export type AccountReader = (maxBytes: number) => Buffer;

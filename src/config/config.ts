@@ -18,7 +18,7 @@ import { finish, newDraft, STATEMENTS } from './statement.ts';
 
 export { resolveGroup, resolveUser } from './account.ts';
 export { diskFiles } from './file.ts';
-export { checkFiles, checkKeyFile } from './keyfile.ts';
+export { checkFiles, checkKeyFile, KEY_FILE_MAX_BYTES } from './keyfile.ts';
 export type * from './model.ts';
 export { formatError, OPERATIONS, PERIODS, ROLES } from './model.ts';
 export { parsePolicy } from './policy.ts';
@@ -53,7 +53,10 @@ export function parseFile(path: string, { files, macros = {}, host, system }: Pa
     const text = describe(new Failure('read configuration', '', { cause: error }));
     session.report({ file: path, line: 0, column: 0 }, text);
   }
-  for (const error of session.names.unresolved()) session.report(error, error.message);
+  for (const error of session.names.unresolved()) {
+    if (session.stopped) break;
+    session.report(error, error.message);
+  }
   const { errors, steps, read } = session;
   const parsed = { errors, steps, files: [...read] };
   return errors.length > 0 ? parsed : { ...parsed, configuration: finish(draft) };

@@ -16,9 +16,9 @@ import { type Position, shown } from './model.ts';
 import { braced, word } from './value.ts';
 
 /** Blocks and branches within each other, over all files. */
-export const DEPTH_MAX = 16;
+const DEPTH_MAX = 16;
 /** Files that include each other: the outermost is the first. */
-export const INCLUDE_DEPTH_MAX = 16;
+const INCLUDE_DEPTH_MAX = 16;
 
 const MACRO_NAME = /^[A-Za-z][A-Za-z0-9_]*$/;
 /** A value that is one word, and so may be a keyword; any other is one string. */

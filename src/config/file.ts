@@ -13,9 +13,9 @@ import { lex } from './lexer.ts';
 import type { FileSource, FileStat } from './model.ts';
 
 /** One file. */
-export const FILE_MAX_BYTES = 1024 * 1024;
+const FILE_MAX_BYTES = 1024 * 1024;
 /** All files of a run, each as often as it is included. */
-export const TOTAL_MAX_BYTES = 8 * 1024 * 1024;
+const TOTAL_MAX_BYTES = 8 * 1024 * 1024;
 /** Includes in one run. */
 const FILES_MAX = 1024;
 

@@ -15,7 +15,7 @@ import { Names } from './names.ts';
 import { suggestion } from './suggest.ts';
 
 /** Errors reported in one run. */
-export const ERRORS_MAX = 100;
+const ERRORS_MAX = 100;
 /** Tokens read in one run, over all files and expansions. */
 export const STEPS_MAX = 1_000_000;
 /** Macros in one run. */

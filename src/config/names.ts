@@ -47,15 +47,12 @@ export class Names {
     return undefined;
   }
 
-  /** What names nothing, once everything has been read. */
-  unresolved(): ConfigError[] {
-    return this.#references
-      .filter(({ kind, name }) => !this.#declared[kind].has(name))
-      .map(({ kind, name, at }) => ({
-        file: at.file,
-        line: at.line,
-        column: at.column,
-        message: `unknown ${kind} ${shown(name)}${suggestion(name, this.#declared[kind].keys())}`,
-      }));
+  /** What names nothing, once everything has been read; worded one by one, as only so many are reported. */
+  *unresolved(): Generator<ConfigError> {
+    for (const { kind, name, at } of this.#references) {
+      const declared = this.#declared[kind];
+      if (declared.has(name)) continue;
+      yield { ...at, message: `unknown ${kind} ${shown(name)}${suggestion(name, declared.keys())}` };
+    }
   }
 }

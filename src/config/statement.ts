@@ -60,11 +60,12 @@ const MEMORY_MIN_BYTES = 16 * 1024 * 1024;
 const SOCKET_PATH_MAX_BYTES = 107;
 const ZSTD_LEVEL_MAX = 22;
 const DEFAULT_ZSTD_LEVEL = 1;
-const SOURCE_PATHS_MAX = 256;
+const SOURCE_PATHS_MAX = 64;
 const HOOKS_MAX = 16;
 /** Pushes, syncs and permits, each. */
 const ROWS_MAX = 4096;
-const PATTERN_MAX_BYTES = 4095;
+/** A pattern or a command. */
+const TEXT_MAX_BYTES = 4095;
 
 const DEFAULT_SOCKET: Socket = { path: '/var/run/plakard.sock', mode: 0o660 };
 const DEFAULT_STATE = '/var/db/plakard';
@@ -79,7 +80,7 @@ const DEFAULT_USERS: Readonly<Record<Role, string>> = {
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** The configuration while it is read. */
-export interface Draft {
+interface Draft {
   cpu?: number;
   memoryBytes?: number;
   socket?: Socket;
@@ -178,11 +179,16 @@ const checkRule: Value<readonly [CheckDepth, Period]> = {
   parse: (input) => [oneOf(CHECKS).parse(input), period.parse(input)],
 };
 
-const bounded = (expected: string) =>
+/** Text of which `holds` says whether there is anything in it. */
+const bounded = (expected: string, holds: (found: string) => boolean): Value<string> =>
   checked(
-    text(expected, (found) => (found === '' ? undefined : found)),
-    (found) => (Buffer.byteLength(found) > PATTERN_MAX_BYTES ? `${expected} is too long` : undefined),
+    text(expected, (found) => (holds(found) ? found : undefined)),
+    (found) => (Buffer.byteLength(found) > TEXT_MAX_BYTES ? `${expected} is too long` : undefined),
   );
+
+/** Without the `!` before it and the `/` after it a pattern still has to match something. */
+const pattern = bounded('a pattern', (found) => found.replace(/^!/, '').replace(/\/$/, '') !== '');
+const command = bounded('a command', (found) => found.trim() !== '');
 
 const limitKey = { read: 'readBytesPerSecond', write: 'writeBytesPerSecond' } as const;
 
@@ -252,7 +258,7 @@ const SOURCE = grammar<SourceDraft>([
       draft.paths.push(path);
     }
   }),
-  inSource(['exclude', list(bounded('a pattern'))], ({ draft, mistake }, patterns) => {
+  inSource(['exclude', list(pattern)], ({ draft, mistake }, patterns) => {
     if (draft.excludes.length + patterns.length > ROWS_MAX) throw mistake(`more than ${ROWS_MAX} patterns`);
     draft.excludes.push(...patterns);
   }),
@@ -265,10 +271,10 @@ const SOURCE = grammar<SourceDraft>([
     draft.watch = true;
   }),
   inSource(
-    ['run', oneOf(['before', 'after']), bounded('a command'), 'as', anyAccount],
-    ({ draft, mistake }, when, command, user) => {
+    ['run', oneOf(['before', 'after']), command, 'as', anyAccount],
+    ({ draft, mistake }, when, line, user) => {
       if (draft[when].length >= HOOKS_MAX) throw mistake(`more than ${HOOKS_MAX} commands to run ${when}`);
-      draft[when].push({ command, user });
+      draft[when].push({ command: line, user });
     },
   ),
 ]);

@@ -1,13 +1,14 @@
 /**
  * "Did you mean": the known word nearest to an unknown one. Called only to word
- * an error. Time is bounded by the lengths below and the number of candidates,
- * which the caller's own limits bound.
+ * an error. Time is bounded by the limits below.
  */
 
 import { shown } from './model.ts';
 
 /** Longer words get no suggestion. */
-const WORD_MAX_CHARS = 64;
+const WORD_MAX_CHARS = 40;
+/** No more candidates are looked at. */
+const CANDIDATES_MAX = 256;
 /** Changes, as a share of the word's length, up to which two words are taken for the same. */
 const NEAR_SHARE = 3;
 /** So much of a word's beginning stands for the word. */
@@ -18,7 +19,9 @@ export function suggestion(word: string, candidates: Iterable<string>): string {
   if (word.length > WORD_MAX_CHARS) return '';
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(word.length / NEAR_SHARE)) + 1;
+  let looked = 0;
   for (const candidate of candidates) {
+    if (++looked > CANDIDATES_MAX) break;
     const begun = word.length >= BEGUN_MIN_CHARS && candidate.startsWith(word);
     if (!begun && Math.abs(candidate.length - word.length) >= bestDistance) continue;
     const distance = begun ? 1 : editDistance(word.toLowerCase(), candidate.toLowerCase());

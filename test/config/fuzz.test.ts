@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { type FileSource, formatError, parseFile, parsePolicy, print } from '../../src/config/config.ts';
+import { STEPS_MAX } from '../../src/config/input.ts';
 import { GOLDEN, goldenFiles, goldenNames, parseGolden } from './golden.ts';
 import { memoryFiles } from './memory.ts';
 
@@ -110,6 +111,27 @@ describe('mutated configurations', () => {
       bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7));
       const { configuration, errors } = parseGolden('design.conf', replaced('design.conf', bytes));
       assert.equal(configuration === undefined, errors.length > 0, `bit ${bit}`);
+    }
+  });
+
+  test('absurd nesting and repetition end within the budget', () => {
+    const absurd = {
+      open: '{'.repeat(190_000),
+      close: '}'.repeat(190_000),
+      read: 'if not host a {'.repeat(50_000),
+      skipped: 'if host a {'.repeat(50_000),
+      branches: 'if host a { }\n\n\n'.repeat(20_000),
+      mistakes: `bogus {${'\n'.repeat(1500)}}\n`.repeat(100),
+      dollars: `x = a\n${`set state ${'$x'.repeat(4000)}\n`.repeat(80)}`,
+    };
+    for (const [name, text] of Object.entries(absurd)) {
+      const { errors, steps } = parseFile('/c', {
+        files: memoryFiles({ '/c': text }),
+        host: 'h',
+        system: 's',
+      });
+      assert.ok(errors.length <= 100, name);
+      assert.ok(steps <= STEPS_MAX + 1, `${name}: ${steps}`);
     }
   });
 
