@@ -21,6 +21,7 @@ const SO_PEERCRED = 17;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const SCM_RIGHTS = 1;
+const F_DUPFD_CLOEXEC = 1030;
 const MSG_PEEK = 2;
 const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
@@ -156,6 +157,11 @@ export function peekMessage(socket: number, maxBytes: number): Buffer | undefine
   if (bytes === -EAGAIN) return undefined;
   if (bytes < 0) throw errnoError(bytes, 'recvfrom', `socket ${socket}`);
   return content.subarray(0, Math.min(bytes, wantBytes));
+}
+
+/** Another descriptor for the same open file, close-on-exec. */
+export function duplicate(fd: number): number {
+  return check(syscall(NUMBERS.fcntl, fd, F_DUPFD_CLOEXEC, 0), 'fcntl', `descriptor ${fd}`);
 }
 
 /** Closes every one of `fds`. */

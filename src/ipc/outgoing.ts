@@ -1,0 +1,222 @@
+/**
+ * The way out of a channel: frames in their order, descriptors before the frame
+ * that counts them, everything of one tick in one write. Called by channel.ts.
+ *
+ * Invariants: what is queued never exceeds its limit (one frame alone may); a
+ * frame is written only after its descriptors were sent; descriptors that were
+ * given to us are closed, whatever happens.
+ */
+import fs from 'node:fs';
+import type { Socket } from 'node:net';
+import { Failure } from '../error.ts';
+import { closeAll, duplicate } from '../sys/socket.ts';
+import { sendBatch } from './batch.ts';
+
+/** Frames up to this are copied together; a longer one is written from where it is. */
+const COPY_MAX_BYTES = 4096;
+/** Most descriptors that wait for the peer to read. */
+const WAITING_DESCRIPTORS_MAX = 1024;
+/** How often a full descriptor socket is tried again; nothing in Node reports that it has room. */
+const RETRY_MIN_MS = 1;
+const RETRY_MAX_MS = 32;
+
+/** A frame whose descriptors, or those of one before it, could not be sent yet. */
+interface Waiting {
+  readonly frame: Buffer;
+  readonly sequence: number;
+  /** Our own duplicates. */
+  readonly fds: readonly number[];
+}
+
+const NONE: readonly number[] = [];
+
+/** Joins runs of short frames; keeps the order. */
+function gather(frames: readonly Buffer[]): Buffer[] {
+  const out: Buffer[] = [];
+  let from = 0;
+  let runBytes = 0;
+  const flushRun = (to: number): void => {
+    if (to - from === 1) out.push(frames[from] as Buffer);
+    else if (to > from) out.push(Buffer.concat(frames.slice(from, to), runBytes));
+    from = to;
+    runBytes = 0;
+  };
+  frames.forEach((frame, i) => {
+    if (frame.length <= COPY_MAX_BYTES) runBytes += frame.length;
+    else {
+      flushRun(i);
+      out.push(frame);
+      from = i + 1;
+    }
+  });
+  flushRun(frames.length);
+  return out;
+}
+
+export class Outgoing {
+  readonly #socket: Socket;
+  readonly #descriptors: number;
+  readonly #queueMaxBytes: number;
+  readonly #onError: (error: unknown) => void;
+  /** Frames that the next flush writes. */
+  #ready: Buffer[] = [];
+  readonly #waiting: Waiting[] = [];
+  #waitingDescriptors = 0;
+  #retry: NodeJS.Timeout | undefined;
+  #retryMs = RETRY_MIN_MS;
+  /** Bytes of frames that are ready, waiting or being written. */
+  #queuedBytes = 0;
+  #writing = false;
+  #flushing = false;
+  #sequence = 0;
+  #drains: (() => void)[] = [];
+  #idled: (() => void) | undefined;
+  #closed = false;
+
+  constructor(socket: Socket, descriptors: number, queueMaxBytes: number, onError: (error: unknown) => void) {
+    this.#socket = socket;
+    this.#descriptors = descriptors;
+    this.#queueMaxBytes = queueMaxBytes;
+    this.#onError = onError;
+  }
+
+  /** Whether at most half of the queue is used. */
+  get writable(): boolean {
+    return (
+      this.#queuedBytes * 2 <= this.#queueMaxBytes && this.#waitingDescriptors * 2 <= WAITING_DESCRIPTORS_MAX
+    );
+  }
+
+  /** Whether everything has been handed to the kernel. */
+  get idle(): boolean {
+    return this.#queuedBytes === 0;
+  }
+
+  /** Calls `done` once everything has been handed to the kernel. */
+  onIdle(done: () => void): void {
+    this.#idled = done;
+  }
+
+  /** Resolves when `writable` holds, or the channel is closed. */
+  drained(): Promise<void> {
+    if (this.writable || this.#closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#drains.push(resolve);
+    });
+  }
+
+  /** Throws a Failure of kind 'busy' unless there is room for such a frame. */
+  admit(frameBytes: number, descriptors: number): void {
+    if (this.#queuedBytes > 0 && this.#queuedBytes + frameBytes > this.#queueMaxBytes)
+      throw new Failure('queue', '', {
+        cause: `${this.#queuedBytes} bytes are not read by the peer`,
+        kind: 'busy',
+      });
+    if (this.#waitingDescriptors + descriptors > WAITING_DESCRIPTORS_MAX)
+      throw new Failure('queue', '', { cause: 'descriptors are not read by the peer', kind: 'busy' });
+  }
+
+  /** Sends a frame, after `admit`. The caller keeps its `fds`; they are sent, or duplicated, before this returns. */
+  send(frame: Buffer, fds: readonly number[]): void {
+    const sequence = this.#sequence;
+    if (this.#waiting.length > 0 || (fds.length > 0 && !sendBatch(this.#descriptors, sequence, fds)))
+      this.#hold(frame, sequence, fds);
+    else this.#push(frame);
+    this.#queuedBytes += frame.length;
+    this.#sequence = (sequence + 1) >>> 0;
+  }
+
+  #hold(frame: Buffer, sequence: number, fds: readonly number[]): void {
+    const held: number[] = [];
+    try {
+      for (const fd of fds) held.push(duplicate(fd));
+    } catch (error) {
+      closeAll(held);
+      throw error;
+    }
+    this.#waiting.push({ frame, sequence, fds: held.length === 0 ? NONE : held });
+    this.#waitingDescriptors += held.length;
+    this.#schedule();
+  }
+
+  #push(frame: Buffer): void {
+    this.#ready.push(frame);
+    if (this.#flushing || this.#writing) return;
+    this.#flushing = true;
+    process.nextTick(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#flushing = false;
+    if (this.#writing || this.#closed || this.#ready.length === 0) return;
+    const frames = this.#ready;
+    this.#ready = [];
+    let bytes = 0;
+    for (const frame of frames) bytes += frame.length;
+    const parts = frames.length === 1 ? frames : gather(frames);
+    this.#writing = true;
+    const last = parts.length - 1;
+    this.#socket.cork();
+    parts.forEach((part, i) => {
+      if (i < last) this.#socket.write(part);
+      else this.#socket.write(part, () => this.#written(bytes));
+    });
+    this.#socket.uncork();
+  }
+
+  #written(bytes: number): void {
+    this.#writing = false;
+    this.#queuedBytes -= bytes;
+    if (this.#closed) return;
+    this.#wake();
+    this.#flush();
+    if (this.idle) this.#idled?.();
+  }
+
+  #wake(): void {
+    if (this.#drains.length === 0 || !(this.writable || this.#closed)) return;
+    const drains = this.#drains;
+    this.#drains = [];
+    for (const drain of drains) drain();
+  }
+
+  #schedule(): void {
+    if (this.#retry !== undefined || this.#closed) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MAX_MS);
+      this.resume();
+    }, this.#retryMs);
+  }
+
+  /** Tries again to send what waits for the descriptor socket. */
+  resume(): void {
+    try {
+      for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
+        if (next.fds.length > 0 && !sendBatch(this.#descriptors, next.sequence, next.fds)) {
+          this.#schedule();
+          return;
+        }
+        this.#retryMs = RETRY_MIN_MS;
+        this.#waiting.shift();
+        this.#waitingDescriptors -= next.fds.length;
+        closeAll(next.fds);
+        this.#push(next.frame);
+      }
+      this.#wake();
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+
+  /** Drops what is queued, and closes the descriptor socket. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    for (const { fds } of this.#waiting.splice(0)) closeAll(fds);
+    this.#ready = [];
+    fs.closeSync(this.#descriptors);
+    this.#wake();
+  }
+}
