@@ -165,7 +165,7 @@ export class Walk {
     } catch (error) {
       this.#damaged(frame, error);
       // of a directory of many leaves, one is lost
-      if (frame.cursor.last && this.#stack.at(-1) === frame) this.#pop(frame);
+      if (frame.cursor.last && frame.subdirectories.length === 0) this.#pop(frame);
     }
   }
 
@@ -178,17 +178,20 @@ export class Walk {
   }
 
   async #leaf(frame: Frame, leaf: Buffer): Promise<void> {
-    const entries = this.#entries.load(leaf);
-    while (entries.next()) {
-      if (entries.type === DIRECTORY) {
-        frame.subdirectories.push(entries.start);
-        continue;
+    try {
+      const entries = this.#entries.load(leaf);
+      while (entries.next()) {
+        if (entries.type === DIRECTORY) {
+          frame.subdirectories.push(entries.start);
+          continue;
+        }
+        const waiting = this.#entry(frame.directory, entries);
+        if (waiting !== undefined) await waiting;
       }
-      const waiting = this.#entry(frame.directory, entries);
-      if (waiting !== undefined) await waiting;
+    } finally {
+      if (frame.subdirectories.length > 0) this.#retain(frame, leaf);
     }
-    if (frame.subdirectories.length > 0) this.#retain(frame, leaf);
-    else if (frame.cursor.last) this.#pop(frame);
+    if (frame.subdirectories.length === 0 && frame.cursor.last) this.#pop(frame);
   }
 
   #retain(frame: Frame, leaf: Buffer): void {
