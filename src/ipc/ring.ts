@@ -8,7 +8,6 @@
  * lengths before checking them, and judges contents by the bytes that it used.
  */
 import assert from 'node:assert/strict';
-import fs from 'node:fs';
 import { Failure } from '../error.ts';
 import { checkSealed, mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 
@@ -53,16 +52,9 @@ function checkSize(slots: number, slotBytes: number): number {
   return slots * slotBytes;
 }
 
-/** A new ring, writable, and the descriptor to send to others, which the caller closes. */
-export function createRing(name: string, slots: number, slotBytes: number): { fd: number; ring: Ring } {
-  const sizeBytes = checkSize(slots, slotBytes);
-  const fd = memfdCreate(name, sizeBytes);
-  try {
-    return { fd, ring: new Ring(mapShared(fd, sizeBytes, 'write'), slots, slotBytes) };
-  } catch (error) {
-    fs.closeSync(fd);
-    throw error;
-  }
+/** The descriptor of a new ring, to be sent to those who map it with `openRing`; the caller closes it. */
+export function createRing(name: string, slots: number, slotBytes: number): number {
+  return memfdCreate(name, checkSize(slots, slotBytes));
 }
 
 /**
@@ -102,6 +94,16 @@ export class SlotPool {
   /** How many are free. */
   get free(): number {
     return this.#free.length;
+  }
+
+  /** How many wait for one. */
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+
+  /** How many are waited for. */
+  get waiting(): number {
+    return this.#waiters.length;
   }
 
   /** How many there are, free or not. */
