@@ -44,12 +44,13 @@ export const summary = record({
 });
 
 /** One thing that could not be read, or that is damaged. */
-export const problem = record({
+const problemFields = {
   object: line,
   text: line,
   /** paths that it touches, as SNAPSHOT:PATH */
   paths: optional(list(bytes(PATH_MAX_BYTES), 64)),
-});
+};
+export const problem = record(problemFields);
 
 export const progress = record({
   job: integer(),
@@ -108,7 +109,7 @@ export const status = record({
 
 /** Control's events while a request is at work; they precede its reply. */
 export const PROGRESS = message(32, 'progress', progress);
-export const PROBLEM = message(33, 'problem', problem, { maxBytes: 1 << 20 });
+export const PROBLEM = message(33, 'problem', record({ job: integer(), ...problemFields }), { maxBytes: 1 << 20 });
 
 export const STATUS = message(34, 'status', nothing);
 export const STATUS_IS = message(35, 'status is', status, { maxBytes: 1 << 20 });

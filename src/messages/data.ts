@@ -23,20 +23,23 @@ const count = integer(0, 8192);
 const objectName = text(128);
 export const objectKind = oneOf('config', 'keys', 'packs', 'index', 'snapshots', 'leases', 'log');
 
+/** Numbers the segments of one chunker's life; what is stored is acknowledged by it. */
+const sequence = integer();
+
 /** chunker → crypto: the raw segment in plain slot `slot`, followed by its `count` full ids. */
-export const SEAL = message(128, 'seal', record({ slot, length, count, kind: integer(1, 2) }));
+export const SEAL = message(128, 'seal', record({ sequence, slot, length, count, kind: integer(1, 2) }));
 /** crypto → chunker: the slot is free; the sealed segment is on its way to storage. */
 export const SEALED = message(129, 'sealed', record({ slot, sealedBytes: length }));
 /** crypto → storage: a sealed segment in sealed slot `slot`, its ids behind it. */
 export const STORE = message(
   130,
   'store',
-  record({ slot, length, count, kind: integer(1, 2), epoch: integer(1, 0xffffffff) }),
+  record({ sequence, slot, length, count, kind: integer(1, 2), epoch: integer(1, 0xffffffff) }),
 );
 /** storage → crypto: the sealed slot is free again. */
 export const STORE_DONE = message(131, 'store done', record({ slot }));
-/** storage → chunker: so many more segments are in packs, and in the table. */
-export const STORED = message(132, 'stored', record({ segments: integer(1) }));
+/** storage → chunker: the segment is in a pack, and in the table. */
+export const STORED = message(132, 'stored', record({ sequence, sealedBytes: length }));
 /** Anyone on the data path → chunker: storing failed; what is not yet durable is lost. */
 export const STORE_FAILED = message(133, 'store failed', record({ kind: text(16), text: text(4096) }));
 
@@ -64,7 +67,7 @@ export const TABLE = message(139, 'table', record({ bytes: integer(64) }), { max
 
 /** chunker → storage: make everything stored so far durable, packs and index. */
 export const FLUSH = message(140, 'flush', nothing);
-export const FLUSHED = message(141, 'flushed', record({ storedBytes: integer() }));
+export const FLUSHED = message(141, 'flushed', nothing);
 
 /** Small objects, as they are in the repository. */
 export const NAMES = message(142, 'names', record({ kind: objectKind }));

@@ -4,7 +4,7 @@
  * the child its channel.
  */
 import { message } from '../ipc/message.ts';
-import { bytes, integer, list, nothing, optional, real, record, text } from '../ipc/shape.ts';
+import { boolean, bytes, integer, list, nothing, optional, real, record, text } from '../ipc/shape.ts';
 import { NAME_MAX_CHARS, status } from './client.ts';
 import { OBJECT_MAX_BYTES } from './data.ts';
 
@@ -13,7 +13,11 @@ const key = bytes(32, 32);
 
 /** control → parent: bring up (and connect) what a job on these needs. */
 export const NEED = message(192, 'need', record({ repository: name, source: optional(name) }));
-export const READY_FOR = message(193, 'ready for', record({ crypto: integer(1, 256) }));
+export const READY_FOR = message(
+  193,
+  'ready for',
+  record({ id: text(36), format: integer(), created: real, encryption: boolean }),
+);
 /** control → parent: make the repository. */
 export const MAKE = message(194, 'make', record({ repository: name }));
 export const MADE = message(195, 'made', record({ id: text(36) }));
@@ -36,6 +40,7 @@ export const CONTROL_SETTINGS = message(
   201,
   'control settings',
   record({
+    host: text(256),
     repositories: list(record({ name, location: text(4096), compression: text(32) }), 256),
     sources: list(record({ name, paths: list(text(4096), 64) }), 256),
     permits: list(permit, 4096),
@@ -127,3 +132,5 @@ export const LOG = message(
     maxBytes: 16 << 10,
   },
 );
+/** parent → control: the listening socket (one descriptor). */
+export const LISTEN = message(215, 'listen', nothing, { maxDescriptors: 1 });

@@ -27,6 +27,8 @@ export const SCAN = message(
     job: integer(),
     /** the parent snapshot's root node */
     root: optional(record({ id: bytes(32, 32), length: integer(1, 4 << 20) })),
+    /** seconds since 1970: what changed then or later is read again, whatever its times say */
+    trustBeforeSec: optional(integer(-(2 ** 40))),
   }),
 );
 /** chunker → walker: the parent's tree, in pre-order. */

@@ -1,0 +1,163 @@
+/**
+ * The snapshots of a repository: their headers, opened, in order of time. Used
+ * by everything in the chunker that names a snapshot. Headers never change, so
+ * those that were opened once are kept; the list of names is read each time.
+ */
+import { Failure, fromWire } from '../../error.ts';
+import type { Channel } from '../../ipc/channel.ts';
+import {
+  GET,
+  NAMES,
+  NAMES_ARE,
+  OBJECT,
+  OBJECTS,
+  OBJECTS_MAX,
+  OK,
+  OPEN_OBJECTS,
+  PUT,
+  SEAL_OBJECT,
+} from '../../messages/data.ts';
+import {
+  decodeSnapshot,
+  encodeSnapshot,
+  frameSnapshot,
+  type SnapshotHeader,
+  snapshotName,
+  unframeSnapshot,
+} from '../../repository/snapshot.ts';
+
+/** A header, and its encoded form for whoever decodes it again. */
+export interface Snapshot {
+  readonly name: string;
+  readonly header: SnapshotHeader;
+  readonly encoded: Buffer;
+}
+
+/** Names or bytes asked for at once. */
+const BATCH = Math.min(512, OBJECTS_MAX);
+/** The shortest prefix of a UUID that names a snapshot. */
+const PREFIX_MIN_CHARS = 1;
+
+export class Catalog {
+  readonly #storage: Channel;
+  readonly #crypto: Channel;
+  readonly #known = new Map<string, Snapshot>();
+  /** headers that could not be opened, by name, and why */
+  readonly damaged = new Map<string, string>();
+  #ordered: Snapshot[] = [];
+
+  constructor(storage: Channel, crypto: Channel) {
+    this.#storage = storage;
+    this.#crypto = crypto;
+  }
+
+  /** All snapshots, oldest first. */
+  async list(): Promise<readonly Snapshot[]> {
+    const { payload } = await this.#storage.query(NAMES, { kind: 'snapshots' }, NAMES_ARE);
+    const names = new Set(payload.names);
+    const wanted = payload.names.filter((name) => !this.#known.has(name));
+    let changed = wanted.length > 0;
+    for (const name of this.#known.keys())
+      if (!names.has(name)) changed = this.#known.delete(name) || changed;
+    this.damaged.clear();
+    for (let at = 0; at < wanted.length; ) at += await this.#load(wanted.slice(at, at + BATCH));
+    if (changed)
+      this.#ordered = [...this.#known.values()].sort(
+        (a, b) => a.header.time - b.header.time || (a.name < b.name ? -1 : 1),
+      );
+    return this.#ordered;
+  }
+
+  /** Loads as many of `names` as storage gives at once; returns how many. */
+  async #load(names: readonly string[]): Promise<number> {
+    const { payload } = await this.#storage.query(GET, { kind: 'snapshots', names: [...names] }, OBJECTS);
+    const sealed: { name: string; data: Buffer }[] = [];
+    payload.objects.forEach(({ data, why }, i) => {
+      const name = names[i] ?? '';
+      // one that vanished since the listing is no damage
+      if (data === undefined) {
+        if (why !== undefined) this.damaged.set(name, why);
+      } else this.#attempt(name, () => sealed.push({ name, data: unframeSnapshot(data, name) }));
+    });
+    if (sealed.length > 0) {
+      const opened = await this.#crypto.query(OPEN_OBJECTS, { kind: 'snapshots', objects: sealed }, OBJECTS);
+      opened.payload.objects.forEach(({ data, why }, i) => {
+        const name = sealed[i]?.name ?? '';
+        this.#attempt(name, () => {
+          if (data === undefined) throw fromWire({ kind: 'damaged', text: why ?? 'missing' });
+          // a copy of its own, not a view that keeps the whole message alive
+          const encoded = Buffer.from(data);
+          this.#known.set(name, { name, header: decodeSnapshot(encoded, name), encoded });
+        });
+      });
+    }
+    if (payload.objects.length === 0) throw new Failure('read snapshots', '', { cause: 'storage gave none' });
+    return payload.objects.length;
+  }
+
+  #attempt(name: string, open: () => void): void {
+    try {
+      open();
+    } catch (error) {
+      this.damaged.set(name, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** The snapshot that a person means: a UUID, an unambiguous prefix, or `latest`. */
+  async resolve(wanted: string, allowed: (snapshot: Snapshot) => boolean): Promise<Snapshot> {
+    const visible = (await this.list()).filter(allowed);
+    if (wanted === 'latest') {
+      const latest = visible.at(-1);
+      if (latest === undefined)
+        throw new Failure('find snapshot', 'latest', {
+          cause: 'there are none yet',
+          remedy: 'plakarctl push',
+        });
+      return latest;
+    }
+    const prefix = wanted.toLowerCase();
+    const found =
+      prefix.length < PREFIX_MIN_CHARS ? [] : visible.filter(({ name }) => name.startsWith(prefix));
+    const [only] = found;
+    if (only === undefined)
+      throw new Failure('find snapshot', wanted, {
+        cause: this.#whyMissing(prefix),
+        remedy: 'plakarctl ls lists them',
+      });
+    if (found.length > 1)
+      throw new Failure('find snapshot', wanted, {
+        cause: `${found.length} snapshots begin so`,
+        remedy: 'give more of the id',
+        kind: 'usage',
+      });
+    return only;
+  }
+
+  #whyMissing(prefix: string): string {
+    for (const [name, why] of this.damaged) if (name.startsWith(prefix)) return why;
+    return 'no such snapshot';
+  }
+
+  /** The parent for a push: the latest of the same host, source and paths. */
+  async parentFor(host: string, source: string, paths: readonly Buffer[]): Promise<Snapshot | undefined> {
+    const same = (header: SnapshotHeader) =>
+      header.host === host &&
+      header.source === source &&
+      header.paths.length === paths.length &&
+      header.paths.every((path, i) => paths[i]?.equals(path) === true);
+    return (await this.list()).findLast(({ header }) => same(header));
+  }
+
+  /** Seals a header and stores it: from then on the snapshot exists. */
+  async add(header: SnapshotHeader): Promise<Snapshot> {
+    const name = snapshotName(header.id);
+    const encoded = encodeSnapshot(header);
+    const { payload } = await this.#crypto.query(
+      SEAL_OBJECT,
+      { kind: 'snapshots', name, data: encoded },
+      OBJECT,
+    );
+    await this.#storage.query(PUT, { kind: 'snapshots', name, data: frameSnapshot(payload.data) }, OK);
+    return { name, header, encoded };
+  }
+}

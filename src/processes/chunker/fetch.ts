@@ -1,0 +1,225 @@
+/**
+ * Where chunks come from: segments that storage reads and crypto opens into
+ * plain slots, kept there while they are used and for as long as nobody else
+ * needs the slot. Used by sessions, pushes (the parent's tree) and check.
+ * Invariant: a chunk leaves here only after its id was computed again over the
+ * very bytes that are handed out.
+ */
+import { Failure, fromWire } from '../../error.ts';
+import type { Channel } from '../../ipc/channel.ts';
+import type { Ring, SlotPool } from '../../ipc/ring.ts';
+import { CHUNK_DATA, CHUNK_LIST, CHUNK_TREE, type ChunkHasher, type ChunkKind } from '../../keys/derive.ts';
+import { FETCH } from '../../messages/data.ts';
+import { SEGMENT_RAW_MAX_BYTES } from '../../repository/constants.ts';
+import { SegmentReader } from '../../repository/segment.ts';
+import type { IdTable } from '../../repository/table.ts';
+import type { ChunkSource } from '../../snapshot/chunks.ts';
+
+const ID_BYTES = 32;
+/** A segment does not say which kind its chunks are of; most are data. */
+const KINDS: readonly ChunkKind[] = [CHUNK_DATA, CHUNK_TREE, CHUNK_LIST];
+
+/** A segment in a plain slot. Whoever has it must release it. */
+export interface LoadedSegment {
+  readonly ordinal: number;
+  readonly slot: number;
+  readonly reader: SegmentReader;
+  /** the raw bytes; valid until it is released */
+  raw: Buffer;
+  /** how many use it */
+  users: number;
+  /** where the last chunk was found: the next is likely behind it */
+  hint: number;
+}
+
+interface Waiting {
+  readonly resolve: (rawBytes: number) => void;
+  readonly reject: (failure: Failure) => void;
+}
+
+export interface FetchParts {
+  readonly ring: Ring;
+  /** the slots that may be used for reading */
+  readonly slots: SlotPool;
+  readonly hasher: ChunkHasher;
+  /** number of crypto workers */
+  readonly workers: number;
+  readonly storage: Channel;
+  readonly table: () => IdTable;
+}
+
+export class SegmentFetcher implements ChunkSource {
+  readonly #parts: FetchParts;
+  /** by ordinal, least recently used first; a promise while on its way */
+  readonly #segments = new Map<number, Promise<LoadedSegment> | LoadedSegment>();
+  readonly #requests = new Map<number, Waiting>();
+  readonly #id = Buffer.alloc(ID_BYTES);
+  /** readers are reused, as their tables are large */
+  readonly #readers: SegmentReader[] = [];
+  #request = 0;
+  #worker = 0;
+
+  constructor(parts: FetchParts) {
+    this.#parts = parts;
+  }
+
+  /** The segment a chunk is in, or -1. */
+  locate(id: Buffer, offset = 0): number {
+    return this.#parts.table().lookup(id, offset);
+  }
+
+  /** The segment, loaded; counts the caller as a user until `release`. */
+  async segment(ordinal: number): Promise<LoadedSegment> {
+    for (;;) {
+      const known = this.#segments.get(ordinal);
+      if (known === undefined) return this.#first(ordinal);
+      const loaded = await known;
+      // its first user may have been done with it, and the slot needed, before we woke
+      if (this.#segments.get(ordinal) !== loaded) continue;
+      this.#segments.delete(ordinal);
+      this.#segments.set(ordinal, loaded);
+      loaded.users++;
+      return loaded;
+    }
+  }
+
+  /** Loads a segment that nobody has asked for; the caller is its first user. */
+  async #first(ordinal: number): Promise<LoadedSegment> {
+    const loading = this.#load(ordinal);
+    this.#segments.set(ordinal, loading);
+    try {
+      const loaded = await loading;
+      this.#segments.set(ordinal, loaded);
+      return loaded;
+    } catch (error) {
+      this.#segments.delete(ordinal);
+      throw error;
+    }
+  }
+
+  release(segment: LoadedSegment): void {
+    segment.users--;
+    // someone may be waiting for a slot that only this one has
+    if (segment.users === 0 && this.#parts.slots.waiting > 0) this.#evict(segment);
+  }
+
+  #evict(segment: LoadedSegment): void {
+    this.#segments.delete(segment.ordinal);
+    this.#readers.push(segment.reader);
+    this.#parts.slots.release(segment.slot);
+  }
+
+  /** A slot to load into: a free one, or that of the segment that was used longest ago. */
+  async #slot(): Promise<number> {
+    const free = this.#parts.slots.take();
+    if (free !== undefined) return free;
+    for (const segment of this.#segments.values()) {
+      if (segment instanceof Promise || segment.users > 0) continue;
+      this.#evict(segment);
+      break;
+    }
+    return this.#parts.slots.wait();
+  }
+
+  async #load(ordinal: number): Promise<LoadedSegment> {
+    const slot = await this.#slot();
+    try {
+      const rawBytes = await this.#ask(ordinal, slot);
+      if (rawBytes > SEGMENT_RAW_MAX_BYTES)
+        throw new Failure('read segment', String(ordinal), { cause: 'too long', kind: 'damaged' });
+      const raw = this.#parts.ring.slot(slot).subarray(0, rawBytes);
+      const reader = this.#readers.pop() ?? new SegmentReader();
+      reader.load(raw);
+      return { ordinal, slot, reader, raw, users: 1, hint: 0 };
+    } catch (error) {
+      this.#parts.slots.release(slot);
+      throw error;
+    }
+  }
+
+  #ask(segment: number, slot: number): Promise<number> {
+    const request = ++this.#request;
+    const worker = this.#worker++ % this.#parts.workers;
+    return new Promise((resolve, reject) => {
+      this.#requests.set(request, { resolve, reject });
+      this.#parts.storage.message(FETCH, { request, segment, slot, worker });
+    });
+  }
+
+  /** crypto's answer to a request. */
+  fetched(request: number, rawBytes: number): void {
+    this.#answered(request).resolve(rawBytes);
+  }
+
+  /** storage's or crypto's bad news. */
+  failed(request: number, kind: string, text: string): void {
+    this.#answered(request).reject(fromWire({ kind, text }));
+  }
+
+  #answered(request: number): Waiting {
+    const waiting = this.#requests.get(request);
+    if (waiting === undefined) throw new Failure('read segment', '', { cause: 'an answer nobody asked for' });
+    this.#requests.delete(request);
+    return waiting;
+  }
+
+  /**
+   * The chunk's bytes inside a loaded segment, verified; valid until the
+   * segment is released. Throws a Failure of kind 'damaged'.
+   */
+  extract(segment: LoadedSegment, kind: ChunkKind, ids: Buffer, idOffset: number, length: number): Buffer {
+    const index = segment.reader.find(ids, idOffset, segment.hint);
+    if (index < 0) throw missing(ids, idOffset, `segment ${segment.ordinal} does not hold it`);
+    segment.hint = index + 1;
+    if (segment.reader.length(index) !== length)
+      throw missing(ids, idOffset, `it has ${segment.reader.length(index)} bytes, not ${length}`);
+    const start = segment.reader.offset(index);
+    const data = segment.raw.subarray(start, start + length);
+    this.#parts.hasher.id(kind, data, this.#id, 0);
+    if (this.#id.compare(ids, idOffset, idOffset + ID_BYTES) !== 0)
+      throw missing(ids, idOffset, 'its bytes are not what its id says');
+    return data;
+  }
+
+  /** Chunks in the index. */
+  get chunks(): number {
+    return this.#parts.table().count;
+  }
+
+  /** Recomputes the id of every chunk in a loaded segment; throws a Failure of kind 'damaged'. */
+  verify(segment: LoadedSegment): void {
+    const { reader, raw, ordinal } = segment;
+    for (let i = 0; i < reader.count; i++) {
+      const start = reader.offset(i);
+      const data = raw.subarray(start, start + reader.length(i));
+      if (!KINDS.some((kind) => this.#isChunk(reader, i, kind, data)))
+        throw new Failure('verify segment', String(ordinal), {
+          cause: `chunk ${i} is not what its id says`,
+          kind: 'damaged',
+        });
+    }
+  }
+
+  /** Whether `data` is a chunk of `kind` whose id the segment's table and the index agree on. */
+  #isChunk(reader: SegmentReader, index: number, kind: ChunkKind, data: Buffer): boolean {
+    this.#parts.hasher.id(kind, data, this.#id, 0);
+    return reader.matches(index, this.#id, 0) && this.locate(this.#id) >= 0;
+  }
+
+  /** A chunk's verified bytes, as a copy. */
+  async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
+    const ordinal = this.locate(id);
+    if (ordinal < 0) throw missing(id, 0, 'it is not in the repository');
+    const segment = await this.segment(ordinal);
+    try {
+      return Buffer.from(this.extract(segment, kind, id, 0, length));
+    } finally {
+      this.release(segment);
+    }
+  }
+}
+
+/** The failure of a chunk that cannot be had. */
+export function missing(ids: Buffer, offset: number, cause: string): Failure {
+  return new Failure('read chunk', ids.toString('hex', offset, offset + 8), { cause, kind: 'damaged' });
+}

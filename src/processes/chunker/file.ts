@@ -1,0 +1,120 @@
+/**
+ * The contents of one regular file into chunks: read, split, stored, listed.
+ * Called by the push for every file that is new or has changed, so its short
+ * path, for a file of one chunk, reads straight into the open segment and
+ * allocates nothing. Invariant: what was listed is what was read; whether the
+ * file held still meanwhile is for the push to judge.
+ */
+import { readSync } from 'node:fs';
+import { CHUNK_DATA } from '../../keys/derive.ts';
+import { CHUNK_MAX_BYTES } from '../../repository/constants.ts';
+import { type ContentWriter, SPLITTER_FASTCDC1 } from '../../snapshot/content.ts';
+import type { Splitter } from '../../snapshot/splitter.ts';
+import { check, ENXIO } from '../../sys/errno.ts';
+import { seekData, seekHole } from '../../sys/files.ts';
+import type { SegmentStore } from './store.ts';
+
+const ID_BYTES = 32;
+/** What is read at once: the splitter sees a whole largest chunk, with as much again read ahead. */
+const BUFFER_BYTES = 2 * CHUNK_MAX_BYTES;
+/** A file of size 0 may hold something all the same, as in /proc. */
+const UNSIZED_BYTES = 64 << 10;
+
+export class FileReader {
+  readonly #store: SegmentStore;
+  readonly #splitter: Splitter;
+  readonly #id = Buffer.alloc(ID_BYTES);
+  #buffer: Buffer | undefined;
+
+  constructor(store: SegmentStore, splitter: Splitter) {
+    this.#store = store;
+    this.#splitter = splitter;
+  }
+
+  /**
+   * Reads a file of `sizeBytes` (and beyond, if it grew) from its beginning into
+   * `content`, which has begun. A promise only where it had to wait. A system
+   * call that fails throws.
+   */
+  read(fd: number, sizeBytes: number, sparse: boolean, content: ContentWriter): undefined | Promise<void> {
+    const unsized = sizeBytes === 0;
+    if (sizeBytes > this.#splitter.sizes.min || sparse) return this.#readLong(fd, sizeBytes, sparse, content);
+    const space = this.#store.space(CHUNK_DATA, unsized ? UNSIZED_BYTES : sizeBytes);
+    if (space === undefined) return this.#wait(fd, sizeBytes, content);
+    let filled = 0;
+    while (filled < space.length) {
+      const n = readSync(fd, space, filled, space.length - filled, filled);
+      if (n === 0) break;
+      filled += n;
+      if (unsized && filled === space.length) return this.#readLong(fd, 0, false, content);
+    }
+    if (filled === 0) return undefined;
+    this.#store.keep(CHUNK_DATA, space.subarray(0, filled), this.#id);
+    return content.data(filled, this.#id);
+  }
+
+  async #wait(fd: number, sizeBytes: number, content: ContentWriter): Promise<void> {
+    await this.#store.makeRoom(CHUNK_DATA, Math.max(sizeBytes, UNSIZED_BYTES));
+    await this.read(fd, sizeBytes, false, content);
+  }
+
+  async #readLong(fd: number, sizeBytes: number, sparse: boolean, content: ContentWriter): Promise<void> {
+    content.begin(SPLITTER_FASTCDC1);
+    if (sparse) await this.#readSparse(fd, sizeBytes, content);
+    else await this.#readRange(fd, 0, Number.MAX_SAFE_INTEGER, content);
+  }
+
+  /** Data between the holes; the last hole ends where the file did when it was looked at. */
+  async #readSparse(fd: number, sizeBytes: number, content: ContentWriter): Promise<void> {
+    for (let at = 0; at < sizeBytes; ) {
+      const data = seekData(fd, at);
+      if (data === -ENXIO) {
+        content.hole(sizeBytes - at);
+        return;
+      }
+      check(data, 'lseek', '');
+      if (data > at) content.hole(data - at);
+      const hole = check(seekHole(fd, data), 'lseek', '');
+      await this.#readRange(fd, data, hole, content);
+      // it was cut off meanwhile: what there is has been listed
+      if (content.size < hole) return;
+      at = hole;
+    }
+  }
+
+  /** The bytes from `from` up to `to` or the end of the file, split. */
+  async #readRange(fd: number, from: number, to: number, content: ContentWriter): Promise<void> {
+    this.#buffer ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    const buffer = this.#buffer;
+    let filled = 0;
+    let at = from;
+    for (let ended = false; !ended; ) {
+      while (filled < buffer.length && !ended) {
+        const want = Math.min(buffer.length - filled, to - at);
+        const n = want === 0 ? 0 : readSync(fd, buffer, filled, want, at);
+        ended = n === 0;
+        filled += n;
+        at += n;
+      }
+      const used = await this.#split(buffer, filled, ended, content);
+      buffer.copyWithin(0, used, filled);
+      filled -= used;
+    }
+  }
+
+  /** Stores whole chunks of the first `filled` bytes; returns how many bytes they took. */
+  async #split(buffer: Buffer, filled: number, ended: boolean, content: ContentWriter): Promise<number> {
+    let start = 0;
+    while (start < filled) {
+      const end = this.#splitter.cut(buffer, start, filled);
+      const length = end - start;
+      if (end === filled && !ended && length < CHUNK_MAX_BYTES) break;
+      const storing = this.#store.put(CHUNK_DATA, buffer.subarray(start, end), this.#id);
+      if (storing !== undefined) await storing;
+      const listing = content.data(length, this.#id);
+      if (listing !== undefined) await listing;
+      start = end;
+    }
+    return start;
+  }
+}

@@ -1,0 +1,397 @@
+/**
+ * One push: takes what a walker (a scanner, or a client with its user's rights)
+ * sends, reads the files, builds the tree, makes everything durable and then
+ * the snapshot. Invariant: the header is written last, after a flush that no
+ * loss came before, so a snapshot that exists can be restored.
+ */
+import { closeSync } from 'node:fs';
+import { describe, Failure, toWire } from '../../error.ts';
+import type { Channel } from '../../ipc/channel.ts';
+import type { PayloadOf } from '../../ipc/shape.ts';
+import { PATH_MAX_BYTES, type problem, type progress, type summary } from '../../messages/client.ts';
+import { TOTALS, TOTALS_ARE } from '../../messages/data.ts';
+import { BATCH_USED, NODES, NODES_WINDOW_BYTES, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
+import { SNAPSHOT_ERRORS_MAX, type SnapshotHeader, snapshotName } from '../../repository/snapshot.ts';
+import { type BuiltTree, type FileToRead, TreeBuilder } from '../../snapshot/builder.ts';
+import { CHUNK_TREE, type ChunkRef } from '../../snapshot/chunks.ts';
+import type { Splitter } from '../../snapshot/splitter.ts';
+import { streamTree } from '../../snapshot/stream.ts';
+import { FLAG_INCONSISTENT, FLAG_UNREADABLE } from '../../snapshot/tree.ts';
+import { check } from '../../sys/errno.ts';
+import { Stat, statFd } from '../../sys/files.ts';
+import { VERSION } from '../../version.ts';
+import type { Catalog, Snapshot } from './catalog.ts';
+import type { SegmentFetcher } from './fetch.ts';
+import { FileReader } from './file.ts';
+import type { SegmentStore } from './store.ts';
+
+const PROGRAM = `plakard ${VERSION}`;
+/** How often a file that changes while it is read is read again. */
+const READ_AGAIN_MAX = 1;
+const BLOCK_BYTES = 512;
+const PROGRESS_MS = 200;
+/** A file that changed this shortly before the parent snapshot began may have changed again within a clock's tick. */
+const CLOCK_SLACK_SEC = 2;
+
+export type Summary = PayloadOf<typeof summary>;
+export type Progress = PayloadOf<typeof progress>;
+export type Problem = PayloadOf<typeof problem>;
+
+/** What a push is of. */
+export interface PushRequest {
+  readonly job: number;
+  readonly host: string;
+  readonly user: string;
+  /** of the configuration, or empty where a client walks */
+  readonly source: string;
+  readonly paths: readonly Buffer[];
+  readonly tags: readonly string[];
+}
+
+export interface PushParts {
+  readonly repository: string;
+  readonly store: SegmentStore;
+  readonly fetcher: SegmentFetcher;
+  readonly catalog: Catalog;
+  readonly storage: Channel;
+  readonly splitter: Splitter;
+  readonly walker: Channel;
+  readonly now: () => number;
+  readonly random: (bytes: number) => Buffer;
+  readonly onProgress: (progress: Progress) => void;
+  readonly onProblem: (problem: Problem) => void;
+}
+
+interface Batch {
+  readonly data: Buffer;
+  readonly fds: readonly number[];
+}
+
+export class Push {
+  readonly #request: PushRequest;
+  readonly #parts: PushParts;
+  readonly #files: FileReader;
+  readonly #builder: TreeBuilder;
+  readonly #generation: number;
+  readonly #stat = new Stat();
+  readonly #errors: { path: Buffer; text: string }[] = [];
+  readonly #over = Promise.withResolvers<BuiltTree>();
+  #batches: Promise<void> = Promise.resolve();
+  #isOver = false;
+  #window = NODES_WINDOW_BYTES;
+  #windowOpened: (() => void) | undefined;
+  #filesRead = 0;
+  #readBytes = 0;
+  #inconsistent = 0;
+  #unreadable = 0;
+  #parent: Snapshot | undefined;
+  #progressMs = 0;
+
+  constructor(request: PushRequest, parts: PushParts) {
+    this.#request = request;
+    this.#parts = parts;
+    this.#files = new FileReader(parts.store, parts.splitter);
+    this.#generation = parts.store.generation;
+    // rejections reach whoever awaits `run`; before that they are nobody's
+    this.#over.promise.catch(() => undefined);
+    this.#builder = new TreeBuilder({
+      source: parts.fetcher,
+      store: parts.store,
+      readFile: (fd, file) => this.#readFile(fd, file),
+      discard: (fd) => closeSync(fd),
+      onEvent: (_event, path, text) => this.#problem(path, text),
+    });
+  }
+
+  get job(): number {
+    return this.#request.job;
+  }
+
+  /** From the first message to the walker to the durable snapshot. */
+  async run(): Promise<Summary> {
+    const { store, catalog, walker, storage, now, fetcher } = this.#parts;
+    const { host, source, paths, job } = this.#request;
+    const startedMs = now();
+    const before = { ...store.totals };
+    const held = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
+    try {
+      this.#parent = await catalog.parentFor(host, source, paths);
+      const root = this.#parent?.header.root;
+      const trustBeforeSec = this.#parent && Math.floor(this.#parent.header.time / 1000) - CLOCK_SLACK_SEC;
+      walker.message(SCAN, { job, root: root && { id: root.id, length: root.length }, trustBeforeSec });
+      if (root !== undefined) this.#streamParent(root);
+      const built = await this.#over.promise;
+      const rootRef = built.root ?? root;
+      if (rootRef === undefined) throw new Failure('build tree', '', { cause: 'the walker sent no root' });
+      // an unchanged tree is taken over only while it is whole
+      if (built.root === undefined) await fetcher.get(CHUNK_TREE, rootRef.id, rootRef.length);
+      await store.flush(this.#generation);
+      const stored = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
+      const counts = {
+        added: store.totals.addedBytes - before.addedBytes,
+        stored: Math.max(0, stored - held),
+      };
+      const header = this.#header(built, rootRef, startedMs, counts);
+      const { name } = await catalog.add(header);
+      const summary = this.#summary(name, header, built);
+      walker.message(SCAN_DONE, { job, summary });
+      return summary;
+    } catch (error) {
+      this.fail(error);
+      await this.#batches;
+      if (!walker.closed) walker.message(SCAN_FAILED, { job, ...toWire(error) });
+      throw error;
+    } finally {
+      this.#isOver = true;
+      this.#windowOpened?.();
+    }
+  }
+
+  /** Ends the push: the walker, the client or the store gave up. */
+  fail(error: unknown): void {
+    this.#isOver = true;
+    this.#windowOpened?.();
+    this.#over.reject(error);
+  }
+
+  // ---- the parent's tree to the walker
+
+  #streamParent(root: ChunkRef): void {
+    const { walker, fetcher } = this.#parts;
+    const { job } = this.#request;
+    // one piece is held back, so that the last can say that it is
+    let held: Buffer | undefined;
+    const send = async (data: Buffer, last: boolean): Promise<void> => {
+      while (this.#window < data.length && !this.#isOver)
+        await new Promise<void>((resolve) => {
+          this.#windowOpened = resolve;
+        });
+      if (this.#isOver) return;
+      this.#window -= data.length;
+      walker.message(NODES, { job, data, last });
+    };
+    const write = (piece: Buffer): Promise<void> | undefined => {
+      const previous = held;
+      held = piece;
+      return previous === undefined ? undefined : send(previous, false);
+    };
+    const onDamage = (error: unknown): void =>
+      this.#notice(`parent ${this.#parent?.name ?? ''}`, describe(error));
+    streamTree(fetcher, root, { write, onDamage, isOver: () => this.#isOver })
+      .then(() => send(held ?? Buffer.alloc(0), true))
+      .catch((error: unknown) => this.fail(error));
+  }
+
+  /** The walker has used so much of the parent's tree. */
+  nodesUsed(bytes: number): void {
+    this.#window += bytes;
+    const opened = this.#windowOpened;
+    this.#windowOpened = undefined;
+    opened?.();
+  }
+
+  // ---- what the walker sends
+
+  /** Takes a batch; they are worked on one after another. */
+  batch(data: Buffer, fds: readonly number[]): void {
+    this.#batches = this.#batches.then(() => this.#feed({ data, fds }));
+  }
+
+  async #feed({ data, fds }: Batch): Promise<void> {
+    if (this.#isOver) {
+      for (const fd of fds) closeSync(fd);
+      return;
+    }
+    try {
+      await this.#builder.feed(data, fds);
+      this.#parts.store.checkGeneration(this.#generation);
+      const { job } = this.#request;
+      this.#parts.walker.message(BATCH_USED, { job, bytes: data.length, descriptors: fds.length });
+      const { result } = this.#builder;
+      if (result !== undefined) this.#over.resolve(result);
+      this.#report(false);
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #readFile(fd: number, file: FileToRead): number | Promise<number> {
+    try {
+      const { entry } = file;
+      const sparse = entry.size > this.#parts.splitter.sizes.min && this.#isSparse(fd);
+      const waiting = this.#files.read(fd, entry.size, sparse, file.content);
+      if (waiting !== undefined)
+        return waiting.then(
+          () => this.#wasRead(fd, file),
+          (error: unknown) => this.#couldNot(fd, file, error),
+        );
+      return this.#wasRead(fd, file);
+    } catch (error) {
+      return this.#couldNot(fd, file, error);
+    }
+  }
+
+  #isSparse(fd: number): boolean {
+    check(statFd(fd, this.#stat), 'statx', '');
+    return this.#stat.blocks * BLOCK_BYTES < this.#stat.size;
+  }
+
+  /** Whether the file held still while it was read; if not, it is read again. */
+  #wasRead(fd: number, file: FileToRead): number | Promise<number> {
+    if (this.#heldStill(fd, file)) return this.#done(fd, file);
+    return this.#readAgain(fd, file);
+  }
+
+  #heldStill(fd: number, { entry, content }: FileToRead): boolean {
+    check(statFd(fd, this.#stat), 'statx', '');
+    const stat = this.#stat;
+    return (
+      stat.mtimeNsec === entry.mtimeNsec &&
+      stat.mtimeSec === entry.mtimeSec &&
+      stat.ctimeNsec === entry.ctimeNsec &&
+      stat.ctimeSec === entry.ctimeSec &&
+      // what has no size, as in /proc, holds what it holds
+      (stat.size === content.size || stat.size === 0)
+    );
+  }
+
+  async #readAgain(fd: number, file: FileToRead): Promise<number> {
+    try {
+      for (let tries = 0; tries < READ_AGAIN_MAX; tries++) {
+        const { mtimeSec, mtimeNsec, ctimeSec, ctimeNsec, size } = this.#stat;
+        file.content.begin(0);
+        await this.#files.read(fd, size, this.#isSparse(fd), file.content);
+        check(statFd(fd, this.#stat), 'statx', '');
+        const after = this.#stat;
+        file.restat(after);
+        if (
+          after.size === file.content.size &&
+          after.mtimeSec === mtimeSec &&
+          after.mtimeNsec === mtimeNsec &&
+          after.ctimeSec === ctimeSec &&
+          after.ctimeNsec === ctimeNsec
+        )
+          return this.#done(fd, file);
+      }
+      this.#inconsistent++;
+      this.#problem(file.entry.name(), 'it changed while it was read');
+      return this.#done(fd, file) | FLAG_INCONSISTENT;
+    } catch (error) {
+      return this.#couldNot(fd, file, error);
+    }
+  }
+
+  #done(fd: number, file: FileToRead): number {
+    closeSync(fd);
+    this.#filesRead++;
+    this.#readBytes += file.content.size;
+    return 0;
+  }
+
+  #couldNot(fd: number, file: FileToRead, error: unknown): number {
+    closeSync(fd);
+    // a store that failed is no fault of the file's
+    this.#parts.store.checkGeneration(this.#generation);
+    if (error instanceof Failure && error.kind !== 'failed') throw error;
+    this.#unreadable++;
+    this.#problem(file.entry.name(), describe(error));
+    return FLAG_UNREADABLE;
+  }
+
+  #problem(path: Buffer, text: string): void {
+    const kept = Buffer.from(path.subarray(0, PATH_MAX_BYTES));
+    if (this.#errors.length < SNAPSHOT_ERRORS_MAX)
+      this.#errors.push({ path: kept, text: text.slice(0, 1024) });
+    this.#parts.onProblem({ object: '', text: text.slice(0, 4096), paths: [kept] });
+  }
+
+  #notice(object: string, text: string): void {
+    this.#parts.onProblem({ object: object.slice(0, 4096), text: text.slice(0, 4096), paths: undefined });
+  }
+
+  /** Tells how far it is, now and then. */
+  #report(always: boolean): void {
+    const nowMs = this.#parts.now();
+    if (!always && nowMs - this.#progressMs < PROGRESS_MS) return;
+    this.#progressMs = nowMs;
+    const expected = this.#parent?.header.counts;
+    this.#parts.onProgress({
+      job: this.#request.job,
+      operation: 'push',
+      files: this.#filesRead,
+      bytes: this.#readBytes,
+      bytesExpected: expected?.bytes,
+      filesExpected: expected?.files,
+      storedBytes: this.#parts.store.totals.storedBytes,
+      problems: this.#errors.length,
+    });
+  }
+
+  // ---- the end
+
+  #header(
+    { counts }: BuiltTree,
+    root: ChunkRef,
+    startedMs: number,
+    bytes: { added: number; stored: number },
+  ): SnapshotHeader {
+    const { random, now } = this.#parts;
+    const { host, user, source, paths, tags } = this.#request;
+    const id = random(16);
+    // RFC 9562 section 5.4: version 4, variant 10
+    id[6] = ((id[6] ?? 0) & 0x0f) | 0x40;
+    id[8] = ((id[8] ?? 0) & 0x3f) | 0x80;
+    const parent = this.#parent?.header.id;
+    return {
+      version: 1,
+      id,
+      time: startedMs,
+      end: now(),
+      host,
+      user,
+      source,
+      paths: [...paths],
+      tags: [...tags],
+      program: PROGRAM,
+      parent,
+      root: { id: Buffer.from(root.id), length: root.length },
+      errors: this.#errors,
+      counts: {
+        files: counts.files,
+        directories: counts.directories,
+        others: counts.others,
+        bytes: counts.bytes,
+        new: counts.new,
+        changed: counts.changed,
+        unchanged: counts.unchanged,
+        unreadable: counts.unreadable + this.#unreadable,
+        inconsistent: this.#inconsistent,
+        addedBytes: bytes.added,
+        storedBytes: bytes.stored,
+      },
+    };
+  }
+
+  #summary(snapshot: string, header: SnapshotHeader, { counts }: BuiltTree): Summary {
+    return {
+      snapshot,
+      repository: this.#parts.repository,
+      source: header.source,
+      parent: header.parent && snapshotName(header.parent),
+      files: counts.files,
+      directories: counts.directories,
+      others: counts.others,
+      bytes: counts.bytes,
+      filesNew: counts.new,
+      filesChanged: counts.changed,
+      filesUnchanged: counts.unchanged,
+      unreadable: header.counts.unreadable,
+      inconsistent: this.#inconsistent,
+      excluded: counts.excluded,
+      readBytes: this.#readBytes,
+      addedBytes: header.counts.addedBytes,
+      storedBytes: header.counts.storedBytes,
+      durationMs: header.end - header.time,
+    };
+  }
+}

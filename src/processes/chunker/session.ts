@@ -1,0 +1,228 @@
+/**
+ * A reader session: serves one client, on a channel and a ring of its own, with
+ * the headers it may see and with verified chunks by id. See messages/reader.ts.
+ * A client that breaks the rules loses its session, nobody else anything.
+ */
+import { closeSync } from 'node:fs';
+import { Failure, toWire } from '../../error.ts';
+import { Channel, channelPair } from '../../ipc/channel.ts';
+import type { Received } from '../../ipc/message.ts';
+import type { PayloadOf } from '../../ipc/shape.ts';
+import type { ChunkKind } from '../../keys/derive.ts';
+import {
+  HEADER,
+  HEADERS,
+  LIST,
+  LOCATE,
+  PAGE_MAX,
+  PLACES,
+  READ,
+  READ_DONE,
+  READ_ENTRY_BYTES,
+  READER_RING_BYTES,
+  READS_OPEN_MAX,
+  RESOLVE,
+} from '../../messages/reader.ts';
+import { mapShared, memfdCreate, unmap } from '../../sys/memory.ts';
+import type { Catalog, Snapshot } from './catalog.ts';
+import { type LoadedSegment, missing, type SegmentFetcher } from './fetch.ts';
+
+const ID_BYTES = 32;
+const ID_AT = 12;
+/** Bytes of headers in one page. */
+const PAGE_MAX_BYTES = 1 << 20;
+/** Segments that one READ has on their way at once. */
+const AHEAD = 4;
+
+/** One chunk of a READ. */
+interface Wanted {
+  readonly index: number;
+  readonly at: number;
+}
+
+type Failed = PayloadOf<typeof READ_DONE.shape>['failed'];
+
+export class Session {
+  readonly #channel: Channel;
+  readonly #ring: Buffer;
+  readonly #catalog: Catalog;
+  readonly #fetcher: SegmentFetcher;
+  readonly #sources: ReadonlySet<string> | undefined;
+  #reads = 0;
+
+  private constructor(
+    channel: Channel,
+    ring: Buffer,
+    catalog: Catalog,
+    fetcher: SegmentFetcher,
+    sources: readonly string[] | undefined,
+  ) {
+    this.#channel = channel;
+    this.#ring = ring;
+    this.#catalog = catalog;
+    this.#fetcher = fetcher;
+    this.#sources = sources === undefined ? undefined : new Set(sources);
+    channel.handler(LIST, (message) => this.#list(message));
+    channel.handler(RESOLVE, (message) => this.#resolve(message));
+    channel.handler(LOCATE, (message) => this.#locate(message));
+    channel.handler(READ, (message) => this.#read(message));
+  }
+
+  /**
+   * Opens a session. `fds` are the client's: stream and descriptor end of its
+   * channel, and its ring; the caller sends and closes them. `over` resolves
+   * when the client is gone.
+   */
+  static open(
+    catalog: Catalog,
+    fetcher: SegmentFetcher,
+    sources: readonly string[] | undefined,
+  ): { fds: number[]; over: Promise<void>; close: () => void } {
+    const [ours, theirs] = channelPair();
+    const ringFd = memfdCreate('plakard reader', READER_RING_BYTES, { seal: true });
+    const ring = mapShared(ringFd, READER_RING_BYTES, 'write');
+    const channel = new Channel(ours, { name: 'reader' });
+    const session = new Session(channel, ring, catalog, fetcher, sources);
+    return {
+      fds: [theirs.stream, theirs.descriptors, ringFd],
+      over: session.#serve(),
+      close: () => channel.close(),
+    };
+  }
+
+  async #serve(): Promise<void> {
+    try {
+      await this.#channel.dispatch();
+    } finally {
+      this.#channel.close();
+      // reads that are under way still write to the ring
+      while (this.#reads > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      unmap(this.#ring);
+    }
+  }
+
+  #allowed(snapshot: Snapshot): boolean {
+    return this.#sources === undefined || this.#sources.has(snapshot.header.source);
+  }
+
+  async #list(message: Received<PayloadOf<typeof LIST.shape>>): Promise<void> {
+    const all = (await this.#catalog.list()).filter((snapshot) => this.#allowed(snapshot));
+    const headers: Buffer[] = [];
+    let bytes = 0;
+    for (let i = message.payload.from; i < all.length && headers.length < PAGE_MAX; i++) {
+      const encoded = all[i]?.encoded;
+      if (encoded === undefined || bytes + encoded.length > PAGE_MAX_BYTES) break;
+      headers.push(encoded);
+      bytes += encoded.length;
+    }
+    const damaged = [...this.#catalog.damaged].slice(0, PAGE_MAX);
+    this.#channel.reply(message, HEADERS, {
+      headers,
+      total: all.length,
+      damaged:
+        this.#sources === undefined ? damaged.map(([name, why]) => ({ name, text: why.slice(0, 1024) })) : [],
+    });
+  }
+
+  async #resolve(message: Received<PayloadOf<typeof RESOLVE.shape>>): Promise<void> {
+    const { snapshot, source } = message.payload;
+    const found = await this.#catalog.resolve(
+      snapshot,
+      (candidate) => this.#allowed(candidate) && (source === undefined || candidate.header.source === source),
+    );
+    this.#channel.reply(message, HEADER, { header: found.encoded });
+  }
+
+  #locate(message: Received<PayloadOf<typeof LOCATE.shape>>): void {
+    const { ids } = message.payload;
+    if (ids.length % ID_BYTES !== 0) throw new Failure('locate chunks', '', { cause: 'malformed ids' });
+    const count = ids.length / ID_BYTES;
+    const places = Buffer.alloc(count * 8);
+    for (let i = 0; i < count; i++) places.writeDoubleLE(this.#fetcher.locate(ids, i * ID_BYTES), i * 8);
+    this.#channel.reply(message, PLACES, { places });
+  }
+
+  async #read(message: Received<PayloadOf<typeof READ.shape>>): Promise<void> {
+    const { chunks } = message.payload;
+    if (chunks.length % READ_ENTRY_BYTES !== 0)
+      throw new Failure('read chunks', '', { cause: 'malformed list' });
+    if (this.#reads >= READS_OPEN_MAX)
+      throw new Failure('read chunks', '', { cause: `more than ${READS_OPEN_MAX} at once` });
+    this.#reads++;
+    try {
+      const failed: Failed = [];
+      const bySegment = this.#group(chunks, failed);
+      const segments = [...bySegment];
+      let next = 0;
+      const work = async () => {
+        for (let at = next++; at < segments.length; at = next++) {
+          const [ordinal, wanted] = segments[at] ?? [0, []];
+          await this.#readSegment(chunks, ordinal, wanted, failed);
+        }
+      };
+      await Promise.all(Array.from({ length: Math.min(AHEAD, segments.length) }, work));
+      if (!this.#channel.closed) this.#channel.reply(message, READ_DONE, { failed });
+    } finally {
+      this.#reads--;
+    }
+  }
+
+  /** The chunks of a READ by the segment they are in; those that are missing are failed at once. */
+  #group(chunks: Buffer, failed: Failed): Map<number, Wanted[]> {
+    const bySegment = new Map<number, Wanted[]>();
+    for (let at = 0, index = 0; at < chunks.length; at += READ_ENTRY_BYTES, index++) {
+      const length = chunks.readUInt32LE(at + 4);
+      const offset = chunks.readUInt32LE(at + 8);
+      const kind = chunks[at] ?? 0;
+      if (kind < 1 || kind > 3 || length < 1 || offset + length > this.#ring.length)
+        throw new Failure('read chunks', '', { cause: 'kind, length or place out of range' });
+      const ordinal = this.#fetcher.locate(chunks, at + ID_AT);
+      if (ordinal < 0) {
+        fail(failed, index, missing(chunks, at + ID_AT, 'it is not in the repository'));
+        continue;
+      }
+      const same = bySegment.get(ordinal);
+      if (same === undefined) bySegment.set(ordinal, [{ index, at }]);
+      else same.push({ index, at });
+    }
+    return bySegment;
+  }
+
+  async #readSegment(
+    chunks: Buffer,
+    ordinal: number,
+    wanted: readonly Wanted[],
+    failed: Failed,
+  ): Promise<void> {
+    let segment: LoadedSegment;
+    try {
+      segment = await this.#fetcher.segment(ordinal);
+    } catch (error) {
+      for (const { index } of wanted) fail(failed, index, error);
+      return;
+    }
+    try {
+      for (const { index, at } of wanted) {
+        try {
+          const kind = (chunks[at] ?? 0) as ChunkKind;
+          const data = this.#fetcher.extract(segment, kind, chunks, at + ID_AT, chunks.readUInt32LE(at + 4));
+          data.copy(this.#ring, chunks.readUInt32LE(at + 8));
+        } catch (error) {
+          fail(failed, index, error);
+        }
+      }
+    } finally {
+      this.#fetcher.release(segment);
+    }
+  }
+}
+
+function fail(failed: Failed, index: number, error: unknown): void {
+  const { kind, text } = toWire(error);
+  failed.push({ index, kind, text: text.slice(0, 1024) });
+}
+
+/** Closes what `open` made for the client, once it has been sent. */
+export function closeFds(fds: readonly number[]): void {
+  for (const fd of fds) closeSync(fd);
+}

@@ -1,0 +1,234 @@
+/**
+ * Where new chunks go: one after another into the open segment of their class,
+ * which is handed to a crypto worker when it is full. Used by the push jobs of
+ * one chunker. Invariant: a chunk counts as known only while it is in the
+ * table that storage keeps, or in a segment that is on its way there; when
+ * storing fails, everything on its way is forgotten and every job that may
+ * refer to it fails.
+ */
+import { Failure } from '../../error.ts';
+import type { Channel } from '../../ipc/channel.ts';
+import type { Ring, SlotPool } from '../../ipc/ring.ts';
+import type { ChunkHasher, ChunkKind } from '../../keys/derive.ts';
+import { FLUSH, FLUSHED, SEAL } from '../../messages/data.ts';
+import { SEGMENT_RAW_MAX_BYTES, SEGMENT_TARGET_BYTES } from '../../repository/constants.ts';
+import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
+import { type IdTable, PendingTable } from '../../repository/table.ts';
+
+/** Ids on their way to storage before an older generation of them is let go. */
+const GENERATION_IDS = 1 << 16;
+
+interface OpenSegment {
+  readonly slot: number;
+  readonly writer: SegmentWriter;
+}
+
+/** What went through the store, bytes and counts; a push compares before and after, as only one runs at a time. */
+export interface StoreTotals {
+  chunks: number;
+  addedBytes: number;
+  storedBytes: number;
+}
+
+export interface StoreParts {
+  readonly ring: Ring;
+  /** the slots that may be used for writing */
+  readonly slots: SlotPool;
+  readonly hasher: ChunkHasher;
+  /** channels to the crypto workers, by number */
+  readonly workers: readonly Channel[];
+  readonly storage: Channel;
+  /** the table as it is now: storage may replace it */
+  readonly table: () => IdTable;
+}
+
+export class SegmentStore {
+  readonly totals: StoreTotals = { chunks: 0, addedBytes: 0, storedBytes: 0 };
+  /** Counts failures: a job that began under another generation must not commit. */
+  generation = 0;
+  /** Why the last generation ended. */
+  failure: Failure | undefined;
+  readonly #parts: StoreParts;
+  readonly #open: (OpenSegment | undefined)[] = [undefined, undefined, undefined];
+  readonly #underWay = new Set<number>();
+  #sequence = 0;
+  #worker = 0;
+  #pending = new PendingTable();
+  #older = new PendingTable();
+  /** `#older` can go when no segment up to this one is under way */
+  #olderSequence = 0;
+  #settled: (() => void)[] = [];
+
+  constructor(parts: StoreParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the chunk is in the repository, or on its way. */
+  has(id: Buffer, offset = 0): boolean {
+    return (
+      this.#parts.table().lookup(id, offset) >= 0 ||
+      this.#pending.has(id, offset) ||
+      this.#older.has(id, offset)
+    );
+  }
+
+  /** Stores a chunk unless it is known; `idOut` gets its id. A promise only where it had to wait. */
+  put(kind: ChunkKind, data: Buffer, idOut: Buffer): Promise<void> | undefined {
+    this.#parts.hasher.id(kind, data, idOut, 0);
+    if (this.has(idOut)) return undefined;
+    const segment = this.#room(kind, data.length);
+    if (segment === undefined) return this.#putLater(kind, data, idOut);
+    data.copy(segment.writer.buffer, segment.writer.offset);
+    this.#append(segment, idOut, data.length);
+    return undefined;
+  }
+
+  async #putLater(kind: ChunkKind, data: Buffer, idOut: Buffer): Promise<void> {
+    await this.makeRoom(kind, data.length);
+    const again = this.put(kind, data, idOut);
+    if (again !== undefined) await again;
+  }
+
+  /**
+   * Where the next chunk of `length` bytes can be read to without a copy, or
+   * undefined if makeRoom must be awaited first. Follow with `keep` before
+   * anything else happens to the store.
+   */
+  space(kind: ChunkKind, length: number): Buffer | undefined {
+    const segment = this.#room(kind, length);
+    if (segment === undefined) return undefined;
+    const { buffer, offset } = segment.writer;
+    return buffer.subarray(offset, offset + length);
+  }
+
+  /** Takes what was read into `space` as a chunk, unless it is known. */
+  keep(kind: ChunkKind, data: Buffer, idOut: Buffer): void {
+    this.#parts.hasher.id(kind, data, idOut, 0);
+    if (this.has(idOut)) return;
+    const segment = this.#open[classOf(kind)];
+    if (segment === undefined) throw new Error('keep without space');
+    this.#append(segment, idOut, data.length);
+  }
+
+  #append(segment: OpenSegment, id: Buffer, length: number): void {
+    segment.writer.append(id, length);
+    this.#pending.add(id, 0);
+    this.totals.chunks++;
+    this.totals.addedBytes += length;
+    if (segment.writer.full) this.#seal(segment);
+  }
+
+  /** The open segment, if `length` more bytes fit in it; one that is too full is sent on. */
+  #room(kind: ChunkKind, length: number): OpenSegment | undefined {
+    const which = classOf(kind);
+    const segment = this.#open[which];
+    if (segment !== undefined) {
+      const fits =
+        segment.writer.count === 0 || segment.writer.offset + length <= SEGMENT_TARGET_BYTES + length / 4;
+      if (fits && segment.writer.room(length)) return segment;
+      this.#seal(segment);
+    }
+    const slot = this.#parts.slots.take();
+    if (slot === undefined) return undefined;
+    return this.#start(which, slot);
+  }
+
+  #start(which: SegmentClass, slot: number): OpenSegment {
+    const buffer = this.#parts.ring.slot(slot).subarray(0, SEGMENT_RAW_MAX_BYTES);
+    const segment = { slot, writer: new SegmentWriter(buffer, which) };
+    this.#open[which] = segment;
+    return segment;
+  }
+
+  /** Waits until a segment with room for `length` bytes is open. */
+  async makeRoom(kind: ChunkKind, length: number): Promise<void> {
+    const which = classOf(kind);
+    const generation = this.generation;
+    const slot = await this.#parts.slots.wait();
+    if (generation !== this.generation || this.#open[which]?.writer.room(length)) {
+      this.#parts.slots.release(slot);
+      this.checkGeneration(generation);
+      return;
+    }
+    const full = this.#open[which];
+    if (full !== undefined) this.#seal(full);
+    this.#start(which, slot);
+  }
+
+  #seal(segment: OpenSegment): void {
+    const { writer, slot } = segment;
+    this.#open[writer.kind] = undefined;
+    const { count } = writer;
+    const length = writer.finish();
+    // the ids go with it, for the index; crypto and storage need no more of them than that
+    writer.ids.copy(this.#parts.ring.slot(slot), SEGMENT_RAW_MAX_BYTES);
+    const sequence = ++this.#sequence;
+    this.#underWay.add(sequence);
+    const worker = this.#parts.workers[this.#worker++ % this.#parts.workers.length];
+    if (worker === undefined) throw new Error('no crypto worker');
+    worker.message(SEAL, { sequence, slot, length, count, kind: writer.kind });
+    if (this.#pending.count >= GENERATION_IDS) this.#turn();
+  }
+
+  /** Lets go of ids that have certainly arrived, so that memory stays bounded in the longest push. */
+  #turn(): void {
+    for (const sequence of this.#underWay) if (sequence <= this.#olderSequence) return;
+    this.#older = this.#pending;
+    this.#olderSequence = this.#sequence;
+    this.#pending = new PendingTable();
+  }
+
+  /** The segment is in a pack and in the table. */
+  stored(sequence: number, sealedBytes: number): void {
+    if (!this.#underWay.delete(sequence))
+      throw new Failure('store segment', String(sequence), { cause: 'unknown' });
+    this.totals.storedBytes += sealedBytes;
+    if (this.#underWay.size === 0) this.#wake();
+  }
+
+  /** Storing failed: whatever is not durable is forgotten. */
+  fail(failure: Failure): void {
+    this.generation++;
+    this.failure = failure;
+    this.#pending = new PendingTable();
+    this.#older = new PendingTable();
+    this.#underWay.clear();
+    for (const segment of this.#open) if (segment !== undefined) this.#parts.slots.release(segment.slot);
+    this.#open.fill(undefined);
+    this.#wake();
+  }
+
+  /** Throws if storing has failed since `generation`. */
+  checkGeneration(generation: number): void {
+    if (generation !== this.generation) throw this.failure ?? new Failure('store', '');
+  }
+
+  #wake(): void {
+    const waiting = this.#settled;
+    this.#settled = [];
+    for (const wake of waiting) wake();
+  }
+
+  /** Makes everything put so far durable: sealed, in packs, indexed, synced. */
+  async flush(generation: number): Promise<void> {
+    for (const segment of this.#open) {
+      if (segment === undefined) continue;
+      if (segment.writer.count > 0) this.#seal(segment);
+      else {
+        this.#parts.slots.release(segment.slot);
+        this.#open[segment.writer.kind] = undefined;
+      }
+    }
+    while (this.#underWay.size > 0) await new Promise<void>((resolve) => this.#settled.push(resolve));
+    this.checkGeneration(generation);
+    await this.#parts.storage.query(FLUSH, {}, FLUSHED);
+    this.checkGeneration(generation);
+  }
+
+  /** Ids need not be remembered while nobody pushes: the table has them. */
+  idle(): void {
+    if (this.#underWay.size > 0) return;
+    this.#pending = new PendingTable();
+    this.#older = new PendingTable();
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * crypto: the process that holds the sealing keys of one repository, one of n
+ * workers. It compresses and seals the segments that the chunker lays in plain
+ * slots into sealed slots for storage, opens them again on the way back, and
+ * seals and opens small objects: headers for the chunker, indexes and footers
+ * for storage, neither of which may ask for the other's. Before a sealed
+ * segment leaves this process it is opened again and compared.
+ */
+import { randomBytes } from 'node:crypto';
+import { Failure, toWire } from '../error.ts';
+import type { Channel } from '../ipc/channel.ts';
+import type { Received } from '../ipc/message.ts';
+import { openRing, type Ring, SlotPool } from '../ipc/ring.ts';
+import type { PayloadOf } from '../ipc/shape.ts';
+import { Sealer } from '../keys/seal.ts';
+import {
+  FETCH_FAILED,
+  FETCHED,
+  OBJECT,
+  OBJECTS,
+  OPEN_OBJECTS,
+  SEAL,
+  SEAL_OBJECT,
+  SEALED,
+  STORE,
+  STORE_DONE,
+  STORE_FAILED,
+  UNSEAL,
+  UNSEAL_DONE,
+} from '../messages/data.ts';
+import { CRYPTO_KEYS, PARENT_DONE, RINGS } from '../messages/parent.ts';
+import type { ChildContext } from '../privsep/child.ts';
+import {
+  SEGMENT_CHUNKS_MAX,
+  SEGMENT_RAW_MAX_BYTES,
+  SEGMENT_SEALED_MAX_BYTES,
+} from '../repository/constants.ts';
+import {
+  associatedData,
+  openPadded,
+  SEALED_FOOTER,
+  SEALED_INDEX,
+  SEALED_LOG,
+  SEALED_SEGMENT,
+  SEALED_SNAPSHOT,
+  type SealedKind,
+  sealPadded,
+} from '../repository/sealed.ts';
+import { type SegmentClass, SegmentCodec } from '../repository/segment.ts';
+import { SEALED_READ_SLOTS, SEALED_WORKER_SLOTS, slotRange } from './rings.ts';
+
+/** What the parent configures a worker with. */
+export interface CryptoSettings {
+  /** number of this worker, from 0 */
+  readonly worker: number;
+  /** zstd level; 0 stores as is */
+  readonly level: number;
+}
+
+const ID_BYTES = 32;
+
+type Seal = PayloadOf<typeof SEAL.shape>;
+type Unseal = PayloadOf<typeof UNSEAL.shape>;
+/** What waits to be done: at most as much as there are slots. */
+type Work = { readonly seal: Seal } | { readonly unseal: Unseal };
+
+/** An object kind's sealing key and what it is bound as, by who may ask. */
+interface ObjectSealer {
+  readonly sealer: Sealer;
+  readonly kind: SealedKind;
+}
+
+class Worker {
+  readonly #repository: Buffer;
+  readonly #codec: SegmentCodec;
+  readonly #level: number;
+  readonly #epoch: number;
+  readonly #plain: Ring;
+  readonly #sealed: Ring;
+  readonly #slots: SlotPool;
+  readonly #chunker: Channel;
+  readonly #storage: Channel;
+  readonly #work: Work[] = [];
+  #scheduled = false;
+
+  constructor(
+    keys: PayloadOf<typeof CRYPTO_KEYS.shape>,
+    settings: CryptoSettings,
+    rings: { plain: Ring; sealed: Ring },
+    peers: { chunker: Channel; storage: Channel },
+  ) {
+    this.#repository = keys.repository;
+    this.#level = settings.level;
+    this.#epoch = keys.epoch;
+    this.#codec = new SegmentCodec(
+      new Sealer(keys.segment, randomBytes),
+      associatedData(keys.repository, SEALED_SEGMENT),
+    );
+    this.#plain = rings.plain;
+    this.#sealed = rings.sealed;
+    const first = SEALED_READ_SLOTS + settings.worker * SEALED_WORKER_SLOTS;
+    this.#slots = new SlotPool(slotRange(first, SEALED_WORKER_SLOTS));
+    this.#chunker = peers.chunker;
+    this.#storage = peers.storage;
+    const index = new Sealer(keys.index, randomBytes);
+    const snapshot = new Sealer(keys.snapshot, randomBytes);
+    const log = new Sealer(keys.log, randomBytes);
+    this.#serve(peers.storage, {
+      packs: { sealer: index, kind: SEALED_FOOTER },
+      index: { sealer: index, kind: SEALED_INDEX },
+    });
+    this.#serve(peers.chunker, {
+      snapshots: { sealer: snapshot, kind: SEALED_SNAPSHOT },
+      log: { sealer: log, kind: SEALED_LOG },
+    });
+    peers.chunker.handler(SEAL, ({ payload }) => this.#queue({ seal: payload }));
+    peers.storage.handler(UNSEAL, ({ payload }) => this.#queue({ unseal: payload }));
+    peers.storage.handler(STORE_DONE, ({ payload }) => {
+      this.#slots.release(payload.slot);
+      this.#schedule();
+    });
+  }
+
+  /** Answers SEAL_OBJECT and OPEN_OBJECTS for the kinds that this peer may ask about. */
+  #serve(peer: Channel, kinds: Readonly<Record<string, ObjectSealer>>): void {
+    const sealerOf = (kind: string): ObjectSealer => {
+      const found = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
+      if (found === undefined) throw new Failure('seal object', kind, { kind: 'not-permitted' });
+      return found;
+    };
+    peer.handler(SEAL_OBJECT, (message) => {
+      const { kind, name, data } = message.payload;
+      const { sealer, kind: bound } = sealerOf(kind);
+      const sealed = sealPadded(sealer, data, associatedData(this.#repository, bound, name));
+      peer.reply(message, OBJECT, { data: sealed });
+    });
+    peer.handler(OPEN_OBJECTS, (message: Received<PayloadOf<typeof OPEN_OBJECTS.shape>>) => {
+      const { kind, objects } = message.payload;
+      const { sealer, kind: bound } = sealerOf(kind);
+      const opened = objects.map(({ name, data }) => {
+        try {
+          return {
+            data: openPadded(sealer, data, associatedData(this.#repository, bound, name)),
+            why: undefined,
+          };
+        } catch (error) {
+          return { data: undefined, why: toWire(error).text.slice(0, 1024) };
+        }
+      });
+      peer.reply(message, OBJECTS, { objects: opened });
+    });
+  }
+
+  #queue(work: Work): void {
+    this.#work.push(work);
+    this.#schedule();
+  }
+
+  /** One piece of work a turn of the loop, so that what is done leaves at once. */
+  #schedule(): void {
+    if (this.#scheduled || this.#work.length === 0) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#next();
+      this.#schedule();
+    });
+  }
+
+  #next(): void {
+    // reading goes first: somebody waits for it
+    const at = this.#work.findIndex((work) => 'unseal' in work || this.#slots.free > 0);
+    const [work] = at < 0 ? [] : this.#work.splice(at, 1);
+    if (work === undefined) return;
+    if ('unseal' in work) this.#unseal(work.unseal);
+    else this.#seal(work.seal);
+  }
+
+  #seal({ sequence, slot, length, count, kind }: Seal): void {
+    const target = this.#slots.take();
+    if (target === undefined) throw new Error('no sealed slot');
+    try {
+      if (length > SEGMENT_RAW_MAX_BYTES || count > SEGMENT_CHUNKS_MAX)
+        throw new Failure('seal segment', '', { cause: 'lengths are out of range' });
+      const plain = this.#plain.slot(slot);
+      const out = this.#sealed.slot(target);
+      const raw = plain.subarray(0, length);
+      const sealedBytes = this.#codec.pack(raw, kind as SegmentClass, this.#level, out);
+      this.#codec.verify(out.subarray(0, sealedBytes), raw, kind as SegmentClass);
+      plain.copy(
+        out,
+        SEGMENT_SEALED_MAX_BYTES,
+        SEGMENT_RAW_MAX_BYTES,
+        SEGMENT_RAW_MAX_BYTES + count * ID_BYTES,
+      );
+      this.#storage.message(STORE, {
+        sequence,
+        slot: target,
+        length: sealedBytes,
+        count,
+        kind,
+        epoch: this.#epoch,
+      });
+      this.#chunker.message(SEALED, { slot, sealedBytes });
+    } catch (error) {
+      this.#slots.release(target);
+      this.#chunker.message(SEALED, { slot, sealedBytes: 0 });
+      this.#chunker.message(STORE_FAILED, toWire(error));
+    }
+  }
+
+  #unseal({ request, sealed, length, slot }: Unseal): void {
+    try {
+      if (length > SEGMENT_SEALED_MAX_BYTES)
+        throw new Failure('open segment', '', { cause: 'length out of range' });
+      const { rawLength } = this.#codec.unpack(
+        this.#sealed.slot(sealed).subarray(0, length),
+        this.#plain.slot(slot),
+      );
+      this.#chunker.message(FETCHED, { request, length: rawLength });
+    } catch (error) {
+      this.#chunker.message(FETCH_FAILED, { request, ...toWire(error) });
+    }
+    this.#storage.message(UNSEAL_DONE, { sealed });
+  }
+}
+
+/** The process: waits for its rings, keys and peers, then serves until its parent stops it. */
+export function crypto(context: ChildContext): void {
+  const settings = context.settings as CryptoSettings;
+  const rings = new Promise<{ plain: Ring; sealed: Ring }>((resolve) => {
+    context.parent.handler(RINGS, (message) => {
+      const [plain, sealed] = message.payload.rings.map(({ slots, slotBytes }, i) =>
+        openRing(message.fds[i] ?? -1, slots, slotBytes, 'write'),
+      );
+      if (plain === undefined || sealed === undefined)
+        throw new Failure('map rings', '', { cause: 'two are needed' });
+      context.parent.reply(message, PARENT_DONE, {});
+      resolve({ plain, sealed });
+    });
+  });
+  context.parent.handler(CRYPTO_KEYS, async (message) => {
+    const chunker = context.peer('chunker');
+    const storage = context.peer('storage');
+    if (chunker === undefined || storage === undefined)
+      throw new Failure('take keys', '', { cause: 'chunker or storage is not connected' });
+    new Worker(message.payload, settings, await rings, { chunker, storage });
+    // the sealers hold what they derived; nothing needs the message's copy any more
+    for (const key of [
+      message.payload.segment,
+      message.payload.index,
+      message.payload.snapshot,
+      message.payload.log,
+    ])
+      key.fill(0);
+    context.parent.reply(message, PARENT_DONE, {});
+  });
+  // they speak only when the parent has told them that this worker has its keys
+  context.onPeer('chunker', () => undefined);
+  context.onPeer('storage', () => undefined);
+}

@@ -1,0 +1,377 @@
+/**
+ * The processes of one repository, as the parent sees them: chunker, crypto
+ * workers and storage, started together when they are first needed, given their
+ * rings and keys, and ready when the index is loaded. Owns the order in which
+ * that happens, and that each key goes to the process that may hold it alone.
+ */
+import { chownSync, closeSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import type { Repository } from '../../config/config.ts';
+import { Failure } from '../../error.ts';
+import { derivePurposeKeys, FIRST_EPOCH, MASTER_KEY_BYTES } from '../../keys/derive.ts';
+import { FORMAT } from '../../keys/frame.ts';
+import type { Credential } from '../../keys/slot.ts';
+import {
+  CHUNKER_KEYS,
+  CRYPTO_KEYS,
+  INITIALIZE,
+  KEYS_ARE,
+  LOAD,
+  LOADED,
+  MAKE_SLOT,
+  PARENT_DONE,
+  READ_KEYS,
+  RINGS,
+  SLOT_MADE,
+  UNLOCK,
+  UNLOCKED,
+} from '../../messages/parent.ts';
+import { child } from '../../privsep/declare.ts';
+import type { Supervisor } from '../../privsep/supervise.ts';
+import type { User } from '../../privsep/user.ts';
+import {
+  CONFIG_NAME,
+  decodeConfig,
+  encodeConfig,
+  newConfig,
+  type RepositoryConfig,
+} from '../../repository/config.ts';
+import { snapshotName } from '../../repository/snapshot.ts';
+import { memfdCreate } from '../../sys/memory.ts';
+import { PLAIN_SLOT_BYTES, plainSlots, SEALED_SLOT_BYTES, sealedSlots, slotRange } from '../rings.ts';
+
+const EMPTY_DIRECTORY = '/var/empty';
+const CREDENTIAL_MAX_BYTES = 64 << 10;
+const WORKERS_MAX = 64;
+const DESCRIPTORS_MAX = 4096;
+
+export interface GroupTools {
+  readonly supervisor: Supervisor;
+  readonly now: () => number;
+  readonly random: (bytes: number) => Buffer;
+  /** processors to use; all but one where undefined */
+  readonly cpus: number | undefined;
+  readonly chunkerUser: User;
+  readonly cryptoUser: User;
+  readonly storageUser: User;
+}
+
+/** What the parent tells control of a repository that is ready. */
+export interface ReadyRepository {
+  readonly id: string;
+  readonly format: number;
+  readonly created: number;
+  readonly encryption: boolean;
+}
+
+export class RepositoryGroup {
+  readonly #repository: Repository;
+  readonly #tools: GroupTools;
+  readonly #workers: number;
+  #ready: Promise<ReadyRepository> | undefined;
+  #creating = false;
+  state: 'idle' | 'starting' | 'ready' = 'idle';
+
+  constructor(repository: Repository, tools: GroupTools) {
+    this.#repository = repository;
+    this.#tools = tools;
+    const cpus = tools.cpus ?? availableParallelism() - 1;
+    this.#workers = Math.min(WORKERS_MAX, Math.max(1, cpus));
+  }
+
+  get chunker(): string {
+    return `chunker ${this.#repository.name}`;
+  }
+
+  /** Storage first: its root directory is what is most likely to be missing. */
+  get #names(): string[] {
+    const { name } = this.#repository;
+    const workers = slotRange(0, this.#workers).map((i) => `crypto ${name}/${i}`);
+    return [`storage ${name}`, ...workers, this.chunker];
+  }
+
+  /** Brings the processes up, if they are not; whoever asks meanwhile waits for the same. */
+  ready(): Promise<ReadyRepository> {
+    const { name } = this.#repository;
+    if (this.#creating)
+      return Promise.reject(
+        new Failure('open repository', name, { cause: 'it is being created', kind: 'busy' }),
+      );
+    this.#ready ??= this.#bringUp().catch(async (error: unknown) => {
+      this.#ready = undefined;
+      await this.#putDown();
+      throw new Failure('open repository', name, { cause: error });
+    });
+    return this.#ready;
+  }
+
+  async #bringUp(): Promise<ReadyRepository> {
+    this.state = 'starting';
+    this.#checkDirectory();
+    await this.#startProcesses();
+    const { supervisor } = this.#tools;
+    const { payload } = await supervisor.channel(this.#names[0] ?? '').query(READ_KEYS, {}, KEYS_ARE);
+    const config = decodeConfig(payload.config);
+    const credential = this.#credential();
+    const opened = await this.#askKeys(credential.type, (channel) =>
+      channel.query(
+        UNLOCK,
+        { repository: config.repository, credential: secretOf(credential), slots: payload.slots },
+        UNLOCKED,
+      ),
+    );
+    const { master, epoch } = opened.payload;
+    await this.#handOut(config, payload.config, master, epoch);
+    this.state = 'ready';
+    return describeConfig(config);
+  }
+
+  /** A repository's directory must be there: its processes have nowhere to live otherwise. */
+  #checkDirectory(): void {
+    const { path: location } = this.#repository.location;
+    const remedy = 'plakarctl create makes one';
+    try {
+      if (!statSync(location).isDirectory())
+        throw new Failure('use', location, { cause: 'it is not a directory', kind: 'no-repository' });
+      statSync(path.join(location, CONFIG_NAME));
+    } catch (cause) {
+      if (cause instanceof Failure) throw cause;
+      const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
+      if (!missing) throw new Failure('use', location, { cause });
+      throw new Failure('use', location, { cause: 'there is no repository', kind: 'no-repository', remedy });
+    }
+  }
+
+  async #startProcesses(): Promise<void> {
+    this.#declare();
+    await this.#tools.supervisor.start(this.#names);
+    await this.#shareRings();
+  }
+
+  #declare(): void {
+    const { supervisor, chunkerUser, cryptoUser, storageUser } = this.#tools;
+    const { name, location, compression } = this.#repository;
+    const workers = this.#workers;
+    const level = compression.kind === 'none' ? 0 : compression.level;
+    supervisor.declare(
+      child('storage')
+        .instance(name)
+        .user(storageUser)
+        .chroot(location.path)
+        .profile('storage')
+        .limit('nofile', DESCRIPTORS_MAX)
+        .talksTo('crypto', 'chunker')
+        .settings({ workers }),
+      ...slotRange(0, workers).map((worker) =>
+        child('crypto')
+          .instance(`${name}/${worker}`)
+          .user(cryptoUser)
+          .chroot(EMPTY_DIRECTORY)
+          .profile('worker')
+          .talksTo('chunker')
+          .settings({ worker, level }),
+      ),
+      child('chunker')
+        .instance(name)
+        .user(chunkerUser)
+        .chroot(EMPTY_DIRECTORY)
+        .profile('worker')
+        .limit('nofile', DESCRIPTORS_MAX)
+        .mayTalkTo('control', 'scanner')
+        .settings({ workers }),
+    );
+  }
+
+  /** Plaintext for chunker and crypto, ciphertext for crypto and storage; nobody else maps either. */
+  async #shareRings(): Promise<void> {
+    const { supervisor } = this.#tools;
+    const workers = this.#workers;
+    const plain = { name: 'plain', slots: plainSlots(workers), slotBytes: PLAIN_SLOT_BYTES };
+    const sealed = { name: 'sealed', slots: sealedSlots(workers), slotBytes: SEALED_SLOT_BYTES };
+    // made here, but not mapped: the parent sees neither plaintext nor ciphertext
+    const plainFd = memfdCreate('plakard plain', plain.slots * plain.slotBytes);
+    const sealedFd = memfdCreate('plakard sealed', sealed.slots * sealed.slotBytes);
+    try {
+      const [storage, ...others] = this.#names;
+      await supervisor
+        .channel(storage ?? '')
+        .query(RINGS, { rings: [sealed] }, PARENT_DONE, { fds: [sealedFd] });
+      for (const name of others) {
+        const isChunker = name === this.chunker;
+        const rings = isChunker ? [plain] : [plain, sealed];
+        const fds = isChunker ? [plainFd] : [plainFd, sealedFd];
+        await supervisor.channel(name).query(RINGS, { rings }, PARENT_DONE, { fds });
+      }
+    } finally {
+      closeSync(plainFd);
+      closeSync(sealedFd);
+    }
+  }
+
+  /** What opens the repository, read anew each time so that a changed file needs no restart. */
+  #credential(): Credential {
+    const { encryption } = this.#repository;
+    if (encryption.kind === 'none') return { type: 'none' };
+    let secret: Buffer;
+    try {
+      secret = readFileSync(encryption.path).subarray(0, CREDENTIAL_MAX_BYTES);
+    } catch (cause) {
+      throw new Failure('read key file', encryption.path, { cause });
+    }
+    if (encryption.kind === 'keyfile') return { type: 'key file', secret };
+    // a passphrase ends where its line does
+    const newline = secret.indexOf(0x0a);
+    const line = newline < 0 ? secret : secret.subarray(0, newline);
+    if (line.length === 0)
+      throw new Failure('read passphrase', encryption.path, { cause: 'its first line is empty' });
+    return { type: 'passphrase', secret: line };
+  }
+
+  /** Asks a process that is there for this question only. */
+  async #askKeys<T>(
+    type: Credential['type'],
+    ask: (channel: ReturnType<Supervisor['channel']>) => Promise<T>,
+  ): Promise<T> {
+    const { supervisor, cryptoUser } = this.#tools;
+    const name = `keys ${this.#repository.name}`;
+    supervisor.declare(
+      child('keys')
+        .instance(this.#repository.name)
+        .user(cryptoUser)
+        .chroot(EMPTY_DIRECTORY)
+        .profile('worker')
+        .settings({ type }),
+    );
+    await supervisor.start([name]);
+    try {
+      return await ask(supervisor.channel(name));
+    } finally {
+      await supervisor.stop([name]);
+      supervisor.forget(name);
+    }
+  }
+
+  async #handOut(config: RepositoryConfig, object: Buffer, master: Buffer, epoch: number): Promise<void> {
+    const { supervisor } = this.#tools;
+    const keys = derivePurposeKeys(master, epoch, object);
+    master.fill(0);
+    const { segment, index, snapshot, log } = keys;
+    const [storage, ...others] = this.#names;
+    for (const name of others) {
+      const channel = supervisor.channel(name);
+      if (name === this.chunker)
+        await channel.query(CHUNKER_KEYS, { id: keys.chunkId, chunking: keys.chunking }, PARENT_DONE);
+      else
+        await channel.query(
+          CRYPTO_KEYS,
+          { repository: config.repository, epoch, segment, index, snapshot, log },
+          PARENT_DONE,
+        );
+    }
+    for (const key of Object.values(keys)) key.fill(0);
+    await supervisor.channel(storage ?? '').query(LOAD, {}, LOADED);
+  }
+
+  /** Makes the repository: its directory, configuration object and first key slot. Returns its id. */
+  async create(): Promise<string> {
+    const { name, location } = this.#repository;
+    if (this.#ready !== undefined || this.#creating) throw exists(location.path);
+    this.#creating = true;
+    try {
+      return await this.#create();
+    } catch (error) {
+      throw new Failure('create repository', name, { cause: error });
+    } finally {
+      await this.#putDown();
+      this.#creating = false;
+    }
+  }
+
+  async #create(): Promise<string> {
+    const { supervisor, random, now, storageUser } = this.#tools;
+    const { location, name } = this.#repository;
+    makeDirectory(location.path, storageUser);
+    const credential = this.#credential();
+    const repository = random(16);
+    // RFC 9562 section 5.4: version 4, variant 10
+    repository[6] = ((repository[6] ?? 0) & 0x0f) | 0x40;
+    repository[8] = ((repository[8] ?? 0) & 0x3f) | 0x80;
+    const config = encodeConfig(newConfig(repository, now(), credential.type !== 'none'));
+    const master = random(MASTER_KEY_BYTES);
+    const made = await this.#askKeys(credential.type, (channel) =>
+      channel.query(
+        MAKE_SLOT,
+        {
+          repository,
+          credential: secretOf(credential),
+          master,
+          epoch: FIRST_EPOCH,
+          label: `created with ${name}`,
+          created: now(),
+        },
+        SLOT_MADE,
+      ),
+    );
+    master.fill(0);
+    this.#declare();
+    await supervisor.start(this.#names.slice(0, 1));
+    const slotName = random(8).toString('hex');
+    await supervisor
+      .channel(this.#names[0] ?? '')
+      .query(INITIALIZE, { config, slotName, slot: made.payload.slot }, PARENT_DONE);
+    return snapshotName(repository);
+  }
+
+  async #putDown(): Promise<void> {
+    this.state = 'idle';
+    const { supervisor } = this.#tools;
+    const running = this.#names.filter((name) => supervisor.running.includes(name));
+    await supervisor.stop(running);
+  }
+
+  /** Stops the processes: the repository has left the configuration, or changed. */
+  async retire(): Promise<void> {
+    this.#ready = undefined;
+    await this.#putDown();
+    for (const name of this.#names) this.#tools.supervisor.forget(name);
+  }
+}
+
+function secretOf(credential: Credential): Buffer | undefined {
+  return credential.type === 'none' ? undefined : credential.secret;
+}
+
+function describeConfig(config: RepositoryConfig): ReadyRepository {
+  return {
+    id: snapshotName(config.repository),
+    format: FORMAT,
+    created: config.created,
+    encryption: config.encryption,
+  };
+}
+
+function exists(location: string): Failure {
+  return new Failure('create repository', location, {
+    cause: 'there is one already',
+    remedy: 'remove it, or name another location',
+  });
+}
+
+/** The repository's directory, owned by storage; one that is there must be empty. */
+function makeDirectory(location: string, { uid, gid }: User): void {
+  try {
+    mkdirSync(location, { mode: 0o700 });
+  } catch (cause) {
+    if (!(cause instanceof Error) || !('code' in cause) || cause.code !== 'EEXIST')
+      throw new Failure('make directory', location, { cause });
+    const names = readdirSync(location);
+    if (names.includes(CONFIG_NAME)) throw exists(location);
+    // what a creation that was cut short left behind may be used
+    const leftovers = new Set(['tmp', 'keys', 'packs', 'index', 'snapshots', 'leases', 'log', 'lost+found']);
+    const foreign = names.find((name) => !leftovers.has(name));
+    if (foreign !== undefined)
+      throw new Failure('use', location, { cause: `it is not empty: there is ${foreign}` });
+  }
+  chownSync(location, uid, gid);
+}

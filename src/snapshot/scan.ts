@@ -1,0 +1,133 @@
+/**
+ * A walk at the other end of a channel: what scanner and plakarctl both do with
+ * the messages of messages/scan.ts. Owns that walks run one at a time, that
+ * their windows are kept, and that the chunker hears of a walk that failed.
+ */
+import { constants, lstatSync, openSync } from 'node:fs';
+import path from 'node:path';
+import { describe, Failure, fromWire, toWire } from '../error.ts';
+import type { Channel } from '../ipc/channel.ts';
+import type { PayloadOf } from '../ipc/shape.ts';
+import { BATCH, BATCH_USED, NODES, NODES_USED, SCAN, SCAN_DONE, SCAN_FAILED } from '../messages/scan.ts';
+import { closeAll } from '../sys/socket.ts';
+import { Excludes } from './exclude.ts';
+import type { WalkRoot } from './roots.ts';
+import { NodeStream } from './stream.ts';
+import { Walker } from './walk.ts';
+
+type Summary = PayloadOf<typeof SCAN_DONE.shape>['summary'];
+
+/** What is walked, and how. */
+export interface ScanOptions {
+  /** absolute paths, as they are called in the snapshot */
+  readonly paths: readonly string[];
+  /** where the process's root directory is; paths are below it */
+  readonly root: string;
+  readonly excludes: readonly string[];
+  readonly oneFilesystem: boolean;
+  /** The snapshot is durable. */
+  readonly onDone?: (summary: Summary) => void;
+  /** The push has failed; the walk too, if it was under way. */
+  readonly onFailed?: (failure: Failure) => void;
+}
+
+interface Current {
+  readonly job: number;
+  readonly walker: Walker;
+  readonly old: NodeStream | undefined;
+}
+
+/** Serves the SCANs that come on `channel`, before it is dispatched. */
+export function serveScans(channel: Channel, options: ScanOptions): void {
+  new Scans(channel, options);
+}
+
+class Scans {
+  readonly #channel: Channel;
+  readonly #options: ScanOptions;
+  #current: Current | undefined;
+  /** walks end before others begin, as descriptors and windows are counted by walk */
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(channel: Channel, options: ScanOptions) {
+    this.#channel = channel;
+    this.#options = options;
+    channel.handler(SCAN, ({ payload }) => {
+      this.#current = this.#begin(payload);
+      this.#last = this.#last.then(() => this.#run());
+    });
+    channel.handler(NODES, ({ payload }) => {
+      const old = this.#of(payload.job)?.old;
+      old?.push(payload.data);
+      if (payload.last) old?.end();
+    });
+    channel.handler(BATCH_USED, ({ payload }) => {
+      this.#of(payload.job)?.walker.credit(payload.bytes, payload.descriptors);
+    });
+    channel.handler(SCAN_FAILED, ({ payload }) => {
+      const failure = fromWire(payload);
+      this.#of(payload.job)?.walker.cancel(failure);
+      options.onFailed?.(failure);
+    });
+    channel.handler(SCAN_DONE, ({ payload }) => options.onDone?.(payload.summary));
+  }
+
+  #of(job: number): Current | undefined {
+    return this.#current?.job === job ? this.#current : undefined;
+  }
+
+  #begin({ job, root, trustBeforeSec }: PayloadOf<typeof SCAN.shape>): Current {
+    const channel = this.#channel;
+    const { excludes, oneFilesystem, paths } = this.#options;
+    const base = paths.length === 1 ? (paths[0] ?? '/') : '/';
+    const old =
+      root && new NodeStream((bytes) => channel.closed || channel.message(NODES_USED, { job, bytes }));
+    const roots = this.#openRoots();
+    const walker = new Walker({
+      roots,
+      sink: { batch: (records, fds) => channel.message(BATCH, { job, data: records }, fds, { given: true }) },
+      old,
+      excludes: new Excludes(excludes, base),
+      oneFilesystem,
+      base: Buffer.from(base),
+      uid: process.geteuid?.() ?? 0,
+      ...(trustBeforeSec === undefined ? {} : { trustBeforeSec }),
+      now: () => performance.now(),
+      yield: () => new Promise((resolve) => setImmediate(resolve)),
+    });
+    return { job, walker, old };
+  }
+
+  async #run(): Promise<void> {
+    const current = this.#current;
+    if (current === undefined) return;
+    try {
+      await current.walker.run();
+    } catch (error) {
+      const failure = new Failure('walk', this.#options.paths.join(', '), { cause: error });
+      if (!this.#channel.closed) this.#channel.message(SCAN_FAILED, { job: current.job, ...toWire(failure) });
+    } finally {
+      closeAll(this.#opened.splice(0));
+    }
+  }
+
+  readonly #opened: number[] = [];
+
+  #openRoots(): WalkRoot[] {
+    const { paths, root } = this.#options;
+    return paths.map((absolute) => {
+      const inside = root === '/' ? absolute : absolute.slice(root.length) || '/';
+      try {
+        const isDirectory = lstatSync(inside).isDirectory();
+        const directory = isDirectory ? inside : path.dirname(inside);
+        const dirfd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+        this.#opened.push(dirfd);
+        const name = Buffer.from(isDirectory ? '.' : path.basename(inside));
+        return { path: Buffer.from(absolute), dirfd, name };
+      } catch (error) {
+        closeAll(this.#opened.splice(0));
+        throw new Failure('read source', absolute, { cause: describe(error) });
+      }
+    });
+  }
+}
