@@ -15,6 +15,7 @@ import { unpack } from 'msgpackr';
 import { describe, Failure, toWire } from '../error.ts';
 import { Channel } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
+import { closeAll } from '../sys/socket.ts';
 import { close, enterRoot, limit } from './confine.ts';
 import { childName } from './declare.ts';
 import { closeUndeclared, PARENT_DESCRIPTORS, PARENT_STREAM, proveDeclared } from './descriptors.ts';
@@ -61,11 +62,15 @@ export class ChildContext {
       parent.message(PEER_FAILED, { role: peerRole, instance: peerInstance, failure: toWire(error) });
     });
     parent.handler(BEGIN, () => resolve());
-    parent.handler(STOP, () => this.stop());
+    parent.handler(STOP, () => {
+      this.stop().catch((error: unknown) => die(parent, error));
+    });
     parent.handler(PEER, (received) => {
       const [stream, descriptors] = received.fds;
-      if (stream === undefined || descriptors === undefined)
+      if (stream === undefined || descriptors === undefined) {
+        closeAll(received.fds);
         throw new Failure('take peer', received.payload.role, { cause: 'no channel came with it' });
+      }
       this.#peers.take({ ...received.payload, stream, descriptors });
       parent.reply(received, PEER_TAKEN, {});
     });
@@ -96,12 +101,18 @@ export class ChildContext {
     this.#stops.push(stop);
   }
 
-  /** Does what was registered with `onStop`, and exits with 0. */
+  /** Whether this child has been told to stop. */
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** Does what was registered with `onStop`, sends what is queued, and lets the process end with 0. */
   async stop(): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
     for (const stop of this.#stops.toReversed()) await stop();
-    process.exit(0);
+    await this.#peers.close();
+    this.parent.close(); // runChild ends with it
   }
 }
 
@@ -158,9 +169,10 @@ export async function runChild(roles: Roles, argv: readonly string[] = process.a
   const parent = new Channel({ stream: PARENT_STREAM, descriptors: PARENT_DESCRIPTORS }, { name: 'parent' });
   process.on('uncaughtException', (error) => die(parent, error));
   const setup = Promise.withResolvers<Setup>();
+  let context: ChildContext | undefined;
   parent.handler(SETUP, (received) => setup.resolve(received.payload));
   parent.dispatch().then(
-    () => process.exit(1), // stopped children have left already: the parent is gone
+    () => process.exit(context?.stopping ? 0 : 1),
     (error: unknown) => die(parent, error),
   );
   try {
@@ -170,7 +182,8 @@ export async function runChild(roles: Roles, argv: readonly string[] = process.a
     proveDeclared();
     confine(given);
     const settings: unknown = given.settings === undefined ? undefined : unpack(given.settings);
-    await main(new ChildContext(role, instance, settings, parent));
+    context = new ChildContext(role, instance, settings, parent);
+    await main(context);
     parent.message(READY, {});
   } catch (error) {
     die(parent, error);

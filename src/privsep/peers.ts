@@ -18,6 +18,8 @@ interface Peer {
   readonly role: string;
   readonly instance: string;
   readonly channel: Channel;
+  /** resolves when the channel has ended, for whatever reason */
+  ended: Promise<void>;
 }
 
 /** The ends of a channel, and whose it is. */
@@ -69,15 +71,22 @@ export class Peers {
       channel.close();
       throw new Failure('take peer', name, { cause: 'this role expects none such' });
     }
-    const peer = { role, instance, channel };
+    const peer: Peer = { role, instance, channel, ended: Promise.resolve() };
     const before = this.#peers.get(name);
     this.#peers.set(name, peer);
     before?.channel.close();
     taker(channel, instance);
-    channel.dispatch().then(
+    peer.ended = channel.dispatch().then(
       () => this.#lose(peer, undefined),
       (error: unknown) => this.#lose(peer, error),
     );
+  }
+
+  /** Closes all channels; resolves when what was queued has been sent, or cannot be. */
+  async close(): Promise<void> {
+    const peers = [...this.#peers.values()];
+    for (const { channel } of peers) channel.close();
+    await Promise.all(peers.map(({ ended }) => ended));
   }
 
   #lose(peer: Peer, error: unknown): void {

@@ -38,7 +38,7 @@ export const EXEC_ARGUMENTS = ['--disable-sigusr1', '--v8-pool-size=1', '--max-s
 const INHERITED = ['NODE_COMPILE_CACHE', 'UV_THREADPOOL_SIZE', 'TZ', 'LANG', 'LC_ALL'] as const;
 /** A longer line of output is cut. */
 const LINE_MAX_CHARS = 8192;
-/** A child whose channel is closed has this long to end by itself. */
+/** A child whose channel is closed has this long to end by itself; one that ended, to be read to its end. */
 const CLOSED_TIMEOUT_MS = 1000;
 
 /** How a child ended. */
@@ -88,14 +88,15 @@ function readLines(stream: Readable, line: (text: string) => void): void {
 export class RunningChild {
   readonly declared: Declared;
   readonly channel: Channel;
-  /** resolves when the child is confined and set up; rejects with its own reason */
-  readonly ready: Promise<void>;
   readonly exited: Promise<Exit>;
   /** it was told to stop */
   wanted = false;
   isReady = false;
   isBegun = false;
   readonly #process: ChildProcess;
+  readonly #isUp = Promise.withResolvers<void>();
+  /** resolves when nothing more can come from the child */
+  readonly #read: Promise<void>;
   #reason: Failure | undefined;
   #gone = false;
 
@@ -110,18 +111,27 @@ export class RunningChild {
       fs.closeSync(theirs.descriptors);
     }
     this.channel = new Channel(ours, { name: declared.name });
+    this.#register(complaint);
+    this.#read = this.channel.dispatch().then(
+      () => this.#closed(),
+      (error: unknown) => this.#broken(error),
+    );
     this.exited = this.#watch();
-    this.ready = this.#handshake(complaint);
+    this.exited.then(({ failure }) => {
+      this.#isUp.reject(new Failure('start', declared.name, { cause: failure.cause }));
+    });
+    this.#setup();
     // whoever starts a child awaits it; until then its failure is no one's
-    this.ready.catch(() => undefined);
+    this.#isUp.promise.catch(() => undefined);
+  }
+
+  /** Resolves when the child is confined and set up; rejects with its own reason. */
+  get ready(): Promise<void> {
+    return this.#isUp.promise;
   }
 
   get pid(): number | undefined {
     return this.#process.pid;
-  }
-
-  get isGone(): boolean {
-    return this.#gone;
   }
 
   /** Sends a signal, unless the child is gone. */
@@ -161,8 +171,12 @@ export class RunningChild {
     const end = (code: number | null, signal: string | null): void => {
       if (this.#gone) return;
       this.#gone = true;
-      this.channel.close();
-      resolve(this.#exit(code, signal));
+      // what it sent last is still to be read; the end of the stream comes after that
+      const timer = setTimeout(() => this.channel.close(), CLOSED_TIMEOUT_MS);
+      this.#read.then(() => {
+        clearTimeout(timer);
+        resolve(this.#exit(code, signal));
+      });
     };
     this.#process.on('error', (error) => {
       this.#reason ??= new Failure('execute', process.execPath, { cause: error });
@@ -206,12 +220,11 @@ export class RunningChild {
     });
   }
 
-  #handshake(complaint: Complaint): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
+  #register(complaint: Complaint): void {
     const { channel, declared } = this;
     channel.handler(READY, () => {
       this.isReady = true;
-      resolve();
+      this.#isUp.resolve();
     });
     channel.handler(FAILED, ({ payload }) => {
       this.#reason ??= fromWire(payload);
@@ -221,16 +234,12 @@ export class RunningChild {
       complaint(payload.role, payload.instance, fromWire(payload.failure)),
     );
     declared.serve?.(channel);
-    this.exited.then((exit) => reject(new Failure('start', '', { cause: exit.failure })));
-    channel.dispatch().then(
-      () => this.#closed(),
-      (error: unknown) => {
-        this.#reason ??= new Failure('talk to child', '', { cause: error });
-        this.kill('SIGKILL');
-      },
-    );
-    this.#setup();
-    return promise;
+  }
+
+  /** It sent what it must not. */
+  #broken(error: unknown): void {
+    this.#reason ??= error instanceof Failure ? error : new Failure('channel', '', { cause: error });
+    this.kill('SIGKILL');
   }
 
   #closed(): void {

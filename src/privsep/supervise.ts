@@ -8,7 +8,6 @@
  * left running.
  */
 import { EventEmitter } from 'node:events';
-import fs from 'node:fs';
 import { Failure } from '../error.ts';
 import { type Channel, channelPair } from '../ipc/channel.ts';
 import { connectsAtStart, type Declaration, type Declared, mayConnect } from './declare.ts';
@@ -270,17 +269,15 @@ export class Supervisor extends EventEmitter<Events> {
   async #makeLink(a: RunningChild, b: RunningChild): Promise<void> {
     const [forA, forB] = channelPair();
     const timeoutMs = this.#startTimeoutMs;
+    const send = (to: RunningChild, about: Declared, ends: typeof forA): Promise<unknown> => {
+      const fds = [ends.stream, ends.descriptors];
+      const payload = { role: about.role, instance: about.instance };
+      return to.channel.query(PEER, payload, PEER_TAKEN, { fds, given: true, timeoutMs });
+    };
     try {
-      const send = (to: RunningChild, about: Declared, ends: typeof forA): Promise<unknown> =>
-        to.channel.query(PEER, { role: about.role, instance: about.instance }, PEER_TAKEN, {
-          fds: [ends.stream, ends.descriptors],
-          timeoutMs,
-        });
       await Promise.all([send(a, b.declared, forA), send(b, a.declared, forB)]);
     } catch (error) {
       throw new Failure('connect', `${a.declared.name} and ${b.declared.name}`, { cause: error });
-    } finally {
-      for (const fd of [forA.stream, forA.descriptors, forB.stream, forB.descriptors]) fs.closeSync(fd);
     }
   }
 

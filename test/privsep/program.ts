@@ -1,7 +1,4 @@
-/**
- * A program whose children do what a test tells them to. Run by family.ts'
- * supervisors through re-exec; `hold` starts a family and waits to be killed.
- */
+/** A program whose children do what a test tells them to. Run by family.ts' supervisors through re-exec. */
 import crypto from 'node:crypto';
 import fs from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -160,11 +157,4 @@ const argv = process.argv.slice(2);
 if (childArguments(argv) !== undefined) {
   const role = async (): Promise<typeof main> => main;
   await runChild({ control: role, scanner: role, chunker: role, crypto: role, storage: role }, argv);
-} else if (argv[0] === 'hold') {
-  // a parent that tells who its children are, and then hangs
-  const { family, NAMES } = await import('./family.ts');
-  const held = family();
-  await held.start(NAMES);
-  fs.writeSync(1, `${held.directory} ${NAMES.map((name) => held.pid(name)).join(' ')}\n`);
-  for (;;);
 }

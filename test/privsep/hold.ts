@@ -1,0 +1,8 @@
+/** A parent that tells who its children are, and then hangs. Run by supervise.test.ts, which kills it. */
+import fs from 'node:fs';
+import { family, NAMES } from './family.ts';
+
+const held = family();
+await held.start(NAMES);
+fs.writeSync(1, `${held.directory} ${NAMES.map((name) => held.pid(name)).join(' ')}\n`);
+for (;;);
