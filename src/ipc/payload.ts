@@ -7,6 +7,7 @@
  * which the decoder would allocate) are refused before.
  */
 import { Packr, RESERVE_START_SPACE, Unpackr } from 'msgpackr';
+import { Failure } from '../error.ts';
 
 /** How deep lists and records nest. */
 const DEPTH_MAX = 16;
@@ -19,9 +20,15 @@ export function encode(payload: unknown, headBytes: number): Buffer {
   return packr.pack(payload, RESERVE_START_SPACE + headBytes);
 }
 
-/** The value in `bytes`; undefined where they are not one. Buffers in it are views of `bytes`. */
+/** The value in `bytes`; a Failure if they are not one. Buffers in it are views of `bytes`. */
 export function decode(bytes: Buffer): unknown {
-  return isPlain(bytes) ? unpackr.unpack(bytes) : undefined;
+  if (!isPlain(bytes)) throw new Failure('malformed payload', '', { cause: 'not one plain value' });
+  try {
+    return unpackr.unpack(bytes);
+  } catch (cause) {
+    // a key that is no text
+    throw new Failure('malformed payload', '', { cause });
+  }
 }
 
 // What follows a first byte from 0xc0 to 0xdf, as the msgpack specification has it

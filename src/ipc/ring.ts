@@ -96,16 +96,6 @@ export class SlotPool {
     return this.#free.length;
   }
 
-  /** How many wait for one. */
-  get waiting(): number {
-    return this.#waiters.length;
-  }
-
-  /** How many are waited for. */
-  get waiting(): number {
-    return this.#waiters.length;
-  }
-
   /** How many there are, free or not. */
   get size(): number {
     return this.#size;
