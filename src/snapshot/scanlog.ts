@@ -24,7 +24,8 @@
  *   4 SPECIAL     complete entry of what is neither file nor directory.
  *   5 LEAVE       entry without content of the directory that was entered last; its name as in ENTER.
  *   6 EVENT       something to tell: flags is which (1 unreadable, 2 vanished); u16 length of text, text, path.
- *   7 END         flag 1: nothing differs from the parent, there was no other record. 10 x u64: see COUNTS.
+ *   7 END         flag 1: nothing differs from the parent: there was no other record but EVENTs. 10 x u64: see
+ *                 COUNTS.
  */
 import { Failure } from '../error.ts';
 import { type Bytes, getUint64 } from './bytes.ts';

@@ -498,6 +498,11 @@ export class EntryReader {
     return this.buffer.subarray(this.contentStart, this.end);
   }
 
+  /** Whether a directory has a node: it could be read. */
+  get hasDirectory(): boolean {
+    return this.view.getUint32(this.contentStart + ID_BYTES, true) !== 0;
+  }
+
   /** A directory's node; undefined where the directory could not be read. */
   directory(): { id: Buffer; length: number } | undefined {
     const length = this.view.getUint32(this.contentStart + ID_BYTES, true);
