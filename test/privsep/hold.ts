@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import { family, NAMES } from './family.ts';
 
-const held = family();
+// children write to our standard output too: whoever reads it sees its end when all are gone
+const held = family({ output: 1 });
 await held.start(NAMES);
 fs.writeSync(1, `${held.directory} ${NAMES.map((name) => held.pid(name)).join(' ')}\n`);
 for (;;);

@@ -121,17 +121,12 @@ test('a parent that is killed takes its children with it, even one that is busy'
   assert.equal(numbers.filter(lives).length, NAMES.length);
   // one of them cannot see that its channel closes
   process.kill(numbers[0] ?? 0, 'SIGSTOP');
-  const ends = numbers.map((pid) => gone(pid));
+  const end = once(parent.stdout, 'end');
   parent.kill('SIGKILL');
-  await Promise.all(ends);
+  await end;
   assert.deepEqual(numbers.filter(lives), []);
   fs.rmSync(directory, { recursive: true });
 });
-
-/** Resolves when a process that is not ours has ended: its descriptor for /proc becomes stale. */
-async function gone(pid: number): Promise<void> {
-  while (lives(pid)) await new Promise((resolve) => setImmediate(resolve));
-}
 
 test('a root directory that is missing is named, with what to do', async () => {
   const made = family();
