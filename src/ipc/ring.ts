@@ -96,6 +96,11 @@ export class SlotPool {
     return this.#free.length;
   }
 
+  /** How many are waited for. */
+  get waiting(): number {
+    return this.#waiters.length;
+  }
+
   /** How many there are, free or not. */
   get size(): number {
     return this.#size;
