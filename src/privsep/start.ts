@@ -6,11 +6,12 @@
  * resolved, with the reason by name.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
-import fs from 'node:fs';
 import type { Readable } from 'node:stream';
 import { pack } from 'msgpackr';
 import { Failure, fromWire } from '../error.ts';
-import { Channel, channelPair } from '../ipc/channel.ts';
+import { Channel, channelPair, type Ends } from '../ipc/channel.ts';
+import type { PayloadOf } from '../ipc/shape.ts';
+import { closeAll } from '../sys/socket.ts';
 import { refuseRings } from './confine.ts';
 import type { Declared, LimitName } from './declare.ts';
 import { BEGIN, FAILED, PEER_FAILED, READY, SETTINGS_MAX_BYTES, SETUP } from './messages.ts';
@@ -84,6 +85,23 @@ function readLines(stream: Readable, line: (text: string) => void): void {
   });
 }
 
+function setupOf(declared: Declared): PayloadOf<typeof SETUP.shape> {
+  const { user, chroot, profile, capabilities, limits, settings, name } = declared;
+  const packed = settings === undefined ? undefined : pack(settings);
+  if (packed !== undefined && packed.length > SETTINGS_MAX_BYTES)
+    throw new Failure('start', name, { cause: `settings of ${packed.length} bytes are too large` });
+  return {
+    parent: process.pid,
+    uid: user.uid,
+    gid: user.gid,
+    chroot,
+    profile,
+    capabilities: [...capabilities],
+    limits: Object.entries(limits).map(([limit, value]) => ({ name: limit as LimitName, value })),
+    settings: packed,
+  };
+}
+
 /** A child from its start to its end. */
 export class RunningChild {
   readonly declared: Declared;
@@ -101,14 +119,17 @@ export class RunningChild {
   #gone = false;
 
   constructor(declared: Declared, program: Program, complaint: Complaint) {
-    refuseRings();
     this.declared = declared;
+    const setup = setupOf(declared);
+    refuseRings();
     const [ours, theirs] = channelPair();
     try {
-      this.#process = this.#spawn(program, theirs.stream, theirs.descriptors);
+      this.#process = this.#spawn(program, theirs);
+    } catch (error) {
+      closeAll([ours.stream, ours.descriptors]);
+      throw new Failure('start', declared.name, { cause: error });
     } finally {
-      fs.closeSync(theirs.stream);
-      fs.closeSync(theirs.descriptors);
+      closeAll([theirs.stream, theirs.descriptors]);
     }
     this.channel = new Channel(ours, { name: declared.name });
     this.#register(complaint);
@@ -120,9 +141,9 @@ export class RunningChild {
     this.exited.then(({ failure }) => {
       this.#isUp.reject(new Failure('start', declared.name, { cause: failure.cause }));
     });
-    this.#setup();
     // whoever starts a child awaits it; until then its failure is no one's
     this.#isUp.promise.catch(() => undefined);
+    this.channel.message(SETUP, setup);
   }
 
   /** Resolves when the child is confined and set up; rejects with its own reason. */
@@ -146,7 +167,7 @@ export class RunningChild {
     this.channel.message(BEGIN, {});
   }
 
-  #spawn(program: Program, stream: number, descriptors: number): ChildProcess {
+  #spawn(program: Program, { stream, descriptors }: Ends): ChildProcess {
     const { role, instance, name } = this.declared;
     const { output } = program;
     const out = typeof output === 'number' ? output : 'pipe';
@@ -201,23 +222,6 @@ export class RunningChild {
       wanted: this.wanted,
       failure,
     };
-  }
-
-  #setup(): void {
-    const { user, chroot, profile, capabilities, limits, settings, name } = this.declared;
-    const packed = settings === undefined ? undefined : pack(settings);
-    if (packed !== undefined && packed.length > SETTINGS_MAX_BYTES)
-      throw new Failure('start', name, { cause: `settings of ${packed.length} bytes are too large` });
-    this.channel.message(SETUP, {
-      parent: process.pid,
-      uid: user.uid,
-      gid: user.gid,
-      chroot,
-      profile,
-      capabilities: [...capabilities],
-      limits: Object.entries(limits).map(([limit, value]) => ({ name: limit as LimitName, value })),
-      settings: packed,
-    });
   }
 
   #register(complaint: Complaint): void {

@@ -9,13 +9,18 @@ import { DO, DONE } from './program.ts';
 export const USERS = { plakard: 61001, plakarc: 61002, plakarq: { uid: 61003, gid: 61004 } } as const;
 const MAIN = path.join(import.meta.dirname, 'program.ts');
 
+/** Compiled once for all starts; what plakard's launcher does too. */
+const cache = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
+process.on('exit', () => fs.rmSync(cache, { recursive: true }));
+
 export class Family extends Supervisor {
   /** holds the root directories */
   readonly directory: string;
   readonly lines: string[] = [];
 
   constructor(options: Partial<SupervisorOptions> = {}) {
-    super({ main: MAIN, output: (name, line) => this.lines.push(`${name}: ${line}`), ...options });
+    const output = (name: string, line: string): number => this.lines.push(`${name}: ${line}`);
+    super({ main: MAIN, output, environment: { NODE_COMPILE_CACHE: cache }, ...options });
     this.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
     fs.chmodSync(this.directory, 0o755);
     for (const name of ['empty', 'source', 'repository']) fs.mkdirSync(this.path(name));

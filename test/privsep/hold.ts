@@ -5,5 +5,5 @@ import { family, NAMES } from './family.ts';
 // children write to our standard output too: whoever reads it sees its end when all are gone
 const held = family({ output: 1 });
 await held.start(NAMES);
-fs.writeSync(1, `${held.directory} ${NAMES.map((name) => held.pid(name)).join(' ')}\n`);
+fs.writeSync(1, `${NAMES.map((name) => held.pid(name)).join(' ')}\n`);
 for (;;);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
@@ -113,18 +114,23 @@ test('without anyone who listens, a death stops everything in order', async () =
 });
 
 test('a parent that is killed takes its children with it, even one that is busy', async () => {
-  const program = path.join(import.meta.dirname, 'hold.ts');
-  const parent = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
+  fs.chmodSync(directory, 0o755);
+  const parent = spawn(process.execPath, [path.join(import.meta.dirname, 'hold.ts')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { TMPDIR: directory },
+  });
   const [line] = (await once(createInterface(parent.stdout), 'line')) as [string];
-  const [directory = '', ...pids] = line.split(' ');
-  const numbers = pids.map(Number);
-  assert.equal(numbers.filter(lives).length, NAMES.length);
+  const pids = line.split(' ').map(Number);
+  assert.equal(pids.filter(lives).length, NAMES.length);
+  // all of them hold the pipe that we read; its end is theirs
+  const pipes = pids.map((pid) => fs.readlinkSync(`/proc/${pid}/fd/1`));
+  assert.deepEqual(new Set(pipes), new Set([fs.readlinkSync(`/proc/${parent.pid}/fd/1`)]));
   // one of them cannot see that its channel closes
-  process.kill(numbers[0] ?? 0, 'SIGSTOP');
+  process.kill(pids[0] ?? 0, 'SIGSTOP');
   const end = once(parent.stdout, 'end');
   parent.kill('SIGKILL');
   await end;
-  assert.deepEqual(numbers.filter(lives), []);
   fs.rmSync(directory, { recursive: true });
 });
 
@@ -224,5 +230,30 @@ test('a running child is neither declared anew nor forgotten', async () => {
   made.declare(crypto(made));
   made.forget('crypto local/1');
   assert.match(await rejection(made.start(['crypto local/1'])), /not declared/);
+  await made.shutdown();
+});
+
+test('starting and stopping leaves no descriptor behind', async () => {
+  const made = family();
+  const count = (): number => fs.readdirSync('/proc/self/fd').length;
+  await made.start(['crypto local/1', 'storage local']);
+  const before = count();
+  for (let i = 0; i < 3; i++) await made.restart(['crypto local/1', 'storage local']);
+  made.declare(child('storage').instance('away').user(1).chroot('/nowhere').profile('storage'));
+  await assert.rejects(made.start(['storage away']));
+  assert.equal(count(), before);
+  made.declare(
+    child('storage')
+      .instance('large')
+      .user(1)
+      .chroot('/')
+      .profile('storage')
+      .settings('x'.repeat(2 << 20)),
+  );
+  assert.match(
+    await rejection(made.start(['storage large'])),
+    /^start storage large: settings of \d+ bytes are too large$/,
+  );
+  assert.equal(count(), before);
   await made.shutdown();
 });
