@@ -7,6 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { describe as words } from '../../src/error.ts';
 import { child } from '../../src/privsep/declare.ts';
 import type { Exit } from '../../src/privsep/start.ts';
@@ -116,7 +117,7 @@ test('without anyone who listens, a death stops everything in order', async () =
 test('a parent that is killed takes its children with it, even one that is busy', async () => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
   fs.chmodSync(directory, 0o755);
-  const parent = spawn(process.execPath, [path.join(import.meta.dirname, 'hold.ts')], {
+  const parent = spawn(process.execPath, [fileURLToPath(new URL('hold.ts', import.meta.url))], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { TMPDIR: directory },
   });
