@@ -161,7 +161,11 @@ export class Channel {
     return await this.#queries.wait(id, type.name, reply, timeoutMs);
   }
 
-  /** Answers a query, once. After the channel's end this does nothing, as nobody is there to know. */
+  /**
+   * Answers a query, once. Throws a Failure of kind 'busy' if the queue is full:
+   * before large answers await `drained`. After the channel's end this does
+   * nothing, as nobody is there to know.
+   */
   reply<T>(
     to: Received<unknown>,
     type: MessageType<T>,
