@@ -1,0 +1,193 @@
+/**
+ * Walks a snapshot's tree in the order of paths: a directory, then what is in
+ * it, then what follows it. Called by ls, find, checksum and tarball. No
+ * recursion, and bounded memory but for the path itself: of the directories on
+ * the way down at most LEAVES_MAX_BYTES of nodes are kept, others are read again.
+ */
+import { Failure } from '../error.ts';
+import { CHUNK_TREE, type ChunkRef, type ChunkSource } from '../snapshot/chunks.ts';
+import { LeafCursor } from '../snapshot/directory.ts';
+import { DIRECTORY, EntryReader } from '../snapshot/tree.ts';
+import { Ahead } from './ahead.ts';
+
+const LEAVES_MAX_BYTES = 64 << 20;
+const SLASH = 0x2f;
+const NOTHING = Buffer.alloc(0);
+/** Paths longer than this grow the buffer. */
+const PATH_BYTES = 4096;
+
+export interface BrowseOptions {
+  /** Goes into subdirectories. */
+  readonly recursive: boolean;
+  /**
+   * Told of every entry, with its path. Both are valid during the call alone,
+   * or until the promise it returns is resolved.
+   */
+  readonly visit: (entry: EntryReader, path: Buffer) => Promise<void> | undefined;
+  /** Told of a directory, or a part of one, that is damaged; the walk goes on after it. */
+  readonly damaged: (path: Buffer, failure: Failure) => void;
+}
+
+/** A directory in whose middle the walk is. */
+interface Frame {
+  readonly cursor: LeafCursor;
+  readonly entries: EntryReader;
+  /** Length of the directory's path, without a slash. */
+  readonly pathBytes: number;
+  /** What names the leaf, for reading it again. */
+  leaf: ChunkRef;
+  /** Bytes of the leaf that are held; 0 where there is none to go on with. */
+  held: number;
+  /** The leaf was let go, and has to be read again. */
+  dropped: boolean;
+  /** The cursor does not stand at a leaf: after damage there is no next one. */
+  lost: boolean;
+}
+
+const FRESH = { dropped: false, lost: false };
+
+class Walk {
+  readonly #source: ChunkSource;
+  readonly #ahead: Ahead;
+  readonly #options: BrowseOptions;
+  readonly #asked = new EntryReader();
+  readonly #stack: Frame[] = [];
+  #path: Buffer;
+  #heldBytes = 0;
+  #visiting = false;
+
+  constructor(source: ChunkSource, base: Buffer, options: BrowseOptions) {
+    this.#source = source;
+    this.#ahead = new Ahead(source);
+    this.#options = options;
+    this.#path = Buffer.alloc(Math.max(PATH_BYTES, base.length));
+    base.copy(this.#path);
+  }
+
+  async run(directory: ChunkRef, pathBytes: number): Promise<void> {
+    this.#push(directory, pathBytes);
+    for (let frame = this.#stack.at(-1); frame !== undefined; frame = this.#stack.at(-1)) {
+      const directory = await this.#step(frame);
+      if (directory === undefined) continue;
+      const pathBytes = this.#name(frame, frame.entries);
+      // after its last entry a frame is not needed: a chain of any depth takes one
+      if (frame.cursor.last && frame.entries.index + 1 >= frame.entries.count) this.#pop(frame);
+      this.#push(directory, pathBytes);
+    }
+  }
+
+  #push(directory: ChunkRef, pathBytes: number): void {
+    const own = { id: Buffer.from(directory.id), length: directory.length };
+    const cursor = new LeafCursor(this.#ahead, own);
+    this.#stack.push({ cursor, entries: new EntryReader(), pathBytes, leaf: own, held: 0, ...FRESH });
+  }
+
+  #pop(frame: Frame): void {
+    this.#stack.pop();
+    this.#heldBytes -= frame.held;
+  }
+
+  /** Visits entries until one is a directory to go into; undefined where the leaf or the directory ended. */
+  async #step(frame: Frame): Promise<ChunkRef | undefined> {
+    try {
+      if (frame.dropped) await this.#again(frame);
+      const { entries } = frame;
+      while (frame.held > 0 && entries.next()) {
+        const path = this.#path.subarray(0, this.#name(frame, entries));
+        this.#visiting = true;
+        const busy = this.#options.visit(entries, path);
+        if (busy !== undefined) await busy;
+        this.#visiting = false;
+        const directory =
+          this.#options.recursive && entries.type === DIRECTORY ? entries.directory() : undefined;
+        if (directory !== undefined) return directory;
+      }
+      await this.#leaf(frame);
+    } catch (error) {
+      this.#damaged(frame, error);
+    }
+    return undefined;
+  }
+
+  async #leaf(frame: Frame): Promise<void> {
+    this.#heldBytes -= frame.held;
+    frame.held = 0;
+    frame.lost = true;
+    if (!(await frame.cursor.advance())) {
+      this.#stack.pop();
+      return;
+    }
+    frame.lost = false;
+    const { shard } = frame.cursor;
+    if (shard !== undefined) frame.leaf = { id: Buffer.from(shard.id()), length: shard.length };
+    this.#hold(frame, await frame.cursor.read());
+    if (this.#options.recursive) this.#askAhead(frame.entries.buffer);
+  }
+
+  #hold(frame: Frame, leaf: Buffer): void {
+    frame.entries.load(leaf);
+    frame.held = leaf.length;
+    this.#heldBytes += leaf.length;
+    for (const outer of this.#stack) {
+      if (this.#heldBytes <= LEAVES_MAX_BYTES || outer === frame) return;
+      this.#heldBytes -= outer.held;
+      outer.dropped = outer.held > 0;
+      outer.held = 0;
+      outer.entries.buffer = NOTHING;
+    }
+  }
+
+  /** Reads a leaf that was let go, and moves to the entry that the walk is at. */
+  async #again(frame: Frame): Promise<void> {
+    const { index } = frame.entries;
+    frame.dropped = false;
+    this.#hold(frame, await this.#source.get(CHUNK_TREE, frame.leaf.id, frame.leaf.length));
+    while (frame.entries.index < index && frame.entries.next());
+  }
+
+  #askAhead(leaf: Buffer): void {
+    const { limitBytes } = this.#ahead;
+    const entries = this.#asked.load(leaf);
+    while (entries.next()) {
+      const directory = entries.type === DIRECTORY ? entries.directory() : undefined;
+      if (directory !== undefined && !this.#ahead.ask(directory, limitBytes)) return;
+    }
+  }
+
+  /** Writes the entry's path into the buffer and returns its length. */
+  #name(frame: Frame, entries: EntryReader): number {
+    const start = frame.pathBytes + 1;
+    const end = start + entries.nameEnd - entries.nameStart;
+    if (end > this.#path.length) this.#path = Buffer.concat([this.#path], end * 2);
+    this.#path[frame.pathBytes] = SLASH;
+    entries.buffer.copy(this.#path, start, entries.nameStart, entries.nameEnd);
+    return end;
+  }
+
+  /** A part of a directory that cannot be read costs what is in it, and nothing else. */
+  #damaged(frame: Frame, error: unknown): void {
+    if (this.#visiting || !(error instanceof Failure) || error.kind !== 'damaged') throw error;
+    const path = this.#path.subarray(0, frame.pathBytes);
+    this.#options.damaged(path.length === 0 ? Buffer.from('/') : path, error);
+    if (frame.lost || frame.cursor.last) {
+      this.#pop(frame);
+      return;
+    }
+    this.#heldBytes -= frame.held;
+    frame.held = 0;
+  }
+}
+
+/**
+ * Walks what is in the directory whose node is `directory`. `path` is the
+ * directory's own. Rejects with what `visit` throws.
+ */
+export async function browse(
+  source: ChunkSource,
+  directory: ChunkRef,
+  path: Buffer,
+  options: BrowseOptions,
+): Promise<void> {
+  const base = path.length === 1 && path[0] === SLASH ? NOTHING : path;
+  await new Walk(source, base, options).run(directory, base.length);
+}

@@ -1,0 +1,93 @@
+/**
+ * What is inside a snapshot as events: a line as ls -l prints it, or an object.
+ * Emitted by ls and find. The event refers to the cursor's current entry and is
+ * printed at once, so listing allocates nothing but the lines.
+ */
+import {
+  BLOCK_DEVICE,
+  CHARACTER_DEVICE,
+  type EntryReader,
+  FLAG_INCONSISTENT,
+  FLAG_UNREADABLE,
+  SYMLINK,
+} from '../snapshot/tree.ts';
+import { nameFields, safeName } from './escape.ts';
+import { formatBytes, formatMode, formatNanoseconds, formatTime } from './format.ts';
+import type { EventType } from './output.ts';
+
+export interface EntryEvent {
+  readonly entry: EntryReader;
+  /** Where it is in the tree. */
+  readonly path: Buffer;
+  /** The snapshot's name. */
+  readonly snapshot: string;
+  /** What text output calls it: its name, or its path. */
+  readonly shown: Buffer;
+}
+
+/** By entry type, as in tree.ts. */
+export const TYPE_NAMES = [
+  '',
+  'file',
+  'directory',
+  'symlink',
+  'fifo',
+  'socket',
+  'character device',
+  'block device',
+] as const;
+
+const OWNER_CHARS = 9;
+const SIZE_CHARS = 7;
+
+function isDevice(type: number): boolean {
+  return type === CHARACTER_DEVICE || type === BLOCK_DEVICE;
+}
+
+function sizeText(entry: EntryReader): string {
+  return isDevice(entry.type) ? `${entry.deviceMajor}, ${entry.deviceMinor}` : formatBytes(entry.size);
+}
+
+/** What is wrong with the entry's contents, for people. */
+function remark(flags: number): string {
+  if ((flags & FLAG_UNREADABLE) !== 0) return ' (not read)';
+  return (flags & FLAG_INCONSISTENT) !== 0 ? ' (changed while it was read)' : '';
+}
+
+function jsonOf({ entry, path, snapshot }: EntryEvent): object {
+  const { type, flags } = entry;
+  return {
+    snapshot,
+    ...nameFields('path', path),
+    type: TYPE_NAMES[type],
+    mode: (entry.mode & 0o7777).toString(8).padStart(4, '0'),
+    uid: entry.uid,
+    gid: entry.gid,
+    size: entry.size,
+    mtime: formatNanoseconds(entry.mtimeSec, entry.mtimeNsec),
+    ...(type === SYMLINK ? nameFields('target', entry.target()) : {}),
+    ...(isDevice(type) ? { major: entry.deviceMajor, minor: entry.deviceMinor } : {}),
+    ...((flags & FLAG_UNREADABLE) !== 0 ? { unreadable: true } : {}),
+    ...((flags & FLAG_INCONSISTENT) !== 0 ? { inconsistent: true } : {}),
+  };
+}
+
+/** `-rw-r--r-- 1000:1000    11 MB  2021-11-27T00:12:04Z  mail.db` */
+export const ENTRY: EventType<EntryEvent> = {
+  name: 'entry',
+  json: jsonOf,
+  text: ({ entry, shown }) => {
+    const owner = `${entry.uid}:${entry.gid}`.padEnd(OWNER_CHARS);
+    const size = sizeText(entry).padStart(SIZE_CHARS);
+    const target = entry.type === SYMLINK ? ` -> ${safeName(entry.target())}` : '';
+    const name = safeName(shown) + target + remark(entry.flags);
+    return `${formatMode(entry.mode)} ${owner} ${size}  ${formatTime(entry.mtimeSec)}  ${name}`;
+  },
+};
+
+/** The path alone: what find prints. */
+export const PATH: EventType<EntryEvent> = {
+  name: 'entry',
+  json: jsonOf,
+  text: ({ path, snapshot }) => `${snapshot}:${safeName(path)}`,
+};

@@ -1,0 +1,81 @@
+/**
+ * Snapshots as events: a line in a list, and all that a header says. Emitted by
+ * ls and info.
+ */
+import { nameFields, safeName, safeText } from './escape.ts';
+import { formatBytes, formatColumns, formatMilliseconds } from './format.ts';
+import type { EventType } from './output.ts';
+import type { Snapshot } from './reader.ts';
+
+/** Wide enough for `999 MB`. */
+const SIZE_CHARS = 6;
+
+/** What both events have in their JSON. */
+function headerFields({ name, header }: Snapshot): object {
+  return {
+    snapshot: name,
+    time: formatMilliseconds(header.time),
+    end: formatMilliseconds(header.end),
+    source: header.source,
+    host: header.host,
+    user: header.user,
+    paths: header.paths.map((path) => nameFields('path', path)),
+    tags: header.tags,
+    ...header.counts,
+  };
+}
+
+/** `2021-11-27T00:12:04Z  99e53a9c-…  11 MB /bin [tag]` */
+export const SNAPSHOT: EventType<Snapshot> = {
+  name: 'snapshot',
+  json: headerFields,
+  text: ({ name, header }) => {
+    const size = formatBytes(header.counts.bytes).padStart(SIZE_CHARS);
+    const paths = header.paths.map(safeName).join(' ');
+    const tags = header.tags.length === 0 ? '' : ` [${header.tags.map(safeText).join(', ')}]`;
+    return `${formatMilliseconds(header.time)}  ${name}  ${size} ${paths}${tags}`;
+  },
+};
+
+/** The same with source, host and user: ls -v. */
+export const SNAPSHOT_VERBOSE: EventType<Snapshot> = {
+  ...SNAPSHOT,
+  text: (snapshot) => {
+    const { source, host, user } = snapshot.header;
+    const of = source === '' ? '' : ` source ${safeText(source)}`;
+    return `${SNAPSHOT.text(snapshot)}${of} by ${safeText(user)} on ${safeText(host)}`;
+  },
+};
+
+export const SNAPSHOT_INFO: EventType<Snapshot> = {
+  name: 'snapshot',
+  json: (snapshot) => ({
+    ...headerFields(snapshot),
+    parent: snapshot.header.parent?.toString('hex'),
+    program: snapshot.header.program,
+    root: snapshot.header.root.id.toString('hex'),
+    errors: snapshot.header.errors.map(({ path, text }) => ({ ...nameFields('path', path), text })),
+  }),
+  text: (snapshot) => {
+    const { name, header } = snapshot;
+    const { counts } = header;
+    const files = `${counts.files} (${counts.new} new, ${counts.changed} changed, ${counts.unchanged} unchanged)`;
+    const rows: [string, string][] = [
+      ['snapshot', name],
+      ['begun', formatMilliseconds(header.time)],
+      ['ended', formatMilliseconds(header.end)],
+      ['source', header.source === '' ? '-' : safeText(header.source)],
+      ['paths', header.paths.map(safeName).join(' ')],
+      ['tags', header.tags.length === 0 ? '-' : header.tags.map(safeText).join(', ')],
+      ['by', `${safeText(header.user)} on ${safeText(header.host)}, ${safeText(header.program)}`],
+      ['files', files],
+      ['others', `${counts.directories} directories, ${counts.others} others`],
+      ['unreadable', `${counts.unreadable}, and ${counts.inconsistent} changed while they were read`],
+      ['bytes', formatBytes(counts.bytes)],
+      ['cost', `${formatBytes(counts.addedBytes)} added, ${formatBytes(counts.storedBytes)} stored`],
+    ];
+    const lines = formatColumns(rows.map(([field, value]) => [`${field}:`, value]));
+    for (const { path, text } of header.errors) lines.push(`not read: ${safeName(path)}: ${safeText(text)}`);
+    return lines.join('\n');
+  },
+};

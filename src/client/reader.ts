@@ -1,0 +1,174 @@
+/**
+ * A reader session from the client's side: lists and names snapshots, and reads
+ * verified chunks through the session's own ring. Opened by the connection;
+ * used by every command that looks into snapshots, and by restore. The session
+ * talks to the repository's chunker directly, so a slow client holds up nobody.
+ */
+import fs from 'node:fs';
+import { Failure } from '../error.ts';
+import { Channel } from '../ipc/channel.ts';
+import { bytes, type Shape } from '../ipc/shape.ts';
+import { decodeMsgpack } from '../keys/msgpack.ts';
+import {
+  HEADER,
+  HEADERS,
+  LIST,
+  LOCATE,
+  LOCATE_MAX,
+  PLACES,
+  READ,
+  READ_DONE,
+  RESOLVE,
+} from '../messages/reader.ts';
+import { decodeSnapshot, type SnapshotHeader, snapshotName } from '../repository/snapshot.ts';
+import { type BulkSource, type ChunkKind, type ChunkRequests, ID_BYTES } from '../snapshot/chunks.ts';
+import { checkSealed, mapShared, unmap } from '../sys/memory.ts';
+import { type OnChunk, type OnFailed, ReadQueue } from './reads.ts';
+
+/** Snapshots that are listed at most; their headers are held in memory. */
+const SNAPSHOTS_LISTED_MAX = 1_000_000;
+/** No ring of a session is larger, whatever the daemon says. */
+const RING_MAX_BYTES = 256 << 20;
+const PLACE_BYTES = 8;
+
+/** A snapshot, with its name as text. */
+export interface Snapshot {
+  /** UUID */
+  readonly name: string;
+  readonly header: SnapshotHeader;
+}
+
+/** What a repository's list of snapshots came to. */
+export interface SnapshotList {
+  /** Oldest first. */
+  readonly snapshots: readonly Snapshot[];
+  /** Those whose header could not be read, and why. */
+  readonly damaged: readonly { readonly name: string; readonly text: string }[];
+}
+
+/** What came with OPENED: ends of the channel, and the ring's memory file. */
+export interface SessionDescriptors {
+  readonly stream: number;
+  readonly descriptors: number;
+  readonly ring: number;
+}
+
+/** A header's id before the rest is looked at: it is the name that the rest is checked against. */
+const idAlone: Shape<Buffer> = (value, at) =>
+  bytes(16, 16)(
+    typeof value === 'object' && value !== null && 'id' in value ? value.id : undefined,
+    `${at}.id`,
+  );
+
+function decodeHeader(plaintext: Buffer): Snapshot {
+  const name = snapshotName(decodeMsgpack(plaintext, idAlone, 'snapshot header'));
+  return { name, header: decodeSnapshot(plaintext, name) };
+}
+
+export class Reader implements BulkSource {
+  /** The repository that the session is on. */
+  readonly repository: string;
+  readonly #channel: Channel;
+  readonly #ring: Buffer;
+  readonly #queue: ReadQueue;
+  #closed = false;
+
+  /**
+   * Takes the three descriptors over. Throws a Failure unless the ring is
+   * `ringBytes` of memory that cannot shrink.
+   */
+  constructor(repository: string, ringBytes: number, fds: SessionDescriptors) {
+    this.repository = repository;
+    this.#ring = mapRing(fds.ring, ringBytes);
+    this.#channel = new Channel(
+      { stream: fds.stream, descriptors: fds.descriptors },
+      { name: `repository ${repository}` },
+    );
+    this.#queue = new ReadQueue({ ring: this.#ring, read: (entries) => this.#read(entries) });
+    const over = (error: unknown) => this.#queue.fail(error);
+    this.#channel.dispatch().then(() => over(sessionLost(repository)), over);
+  }
+
+  async #read(entries: Buffer) {
+    const { payload } = await this.#channel.query(READ, { chunks: entries }, READ_DONE);
+    return payload.failed;
+  }
+
+  /** All snapshots that the session may see. */
+  async list(): Promise<SnapshotList> {
+    const snapshots: Snapshot[] = [];
+    for (;;) {
+      const from = snapshots.length;
+      const { payload } = await this.#channel.query(LIST, { from }, HEADERS);
+      for (const header of payload.headers) snapshots.push(decodeHeader(header));
+      // every page tells of all that are damaged
+      if (snapshots.length >= payload.total) return { snapshots, damaged: payload.damaged };
+      if (snapshots.length === from || from > SNAPSHOTS_LISTED_MAX)
+        throw new Failure('list snapshots', '', { cause: `${snapshots.length} of ${payload.total} came` });
+    }
+  }
+
+  /**
+   * The snapshot that a UUID, an unambiguous prefix, or `latest` (of `source`,
+   * where given) names. Rejects where there is none, or more than one.
+   */
+  async resolve(name: string, source?: string): Promise<Snapshot> {
+    const asked = source === undefined ? { snapshot: name } : { snapshot: name, source };
+    const { payload } = await this.#channel.query(RESOLVE, { source: undefined, ...asked }, HEADER);
+    return decodeHeader(payload.header);
+  }
+
+  /** A private copy of one chunk; calls made in the same turn of the event loop travel together. */
+  get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
+    return this.#queue.get(kind, id, length);
+  }
+
+  /** See BulkSource. */
+  async locate(ids: Buffer): Promise<Float64Array> {
+    const count = Math.floor(ids.length / ID_BYTES);
+    const places = new Float64Array(count);
+    for (let first = 0; first < count; first += LOCATE_MAX) {
+      const last = Math.min(count, first + LOCATE_MAX);
+      const asked = ids.subarray(first * ID_BYTES, last * ID_BYTES);
+      const { payload } = await this.#channel.query(LOCATE, { ids: asked }, PLACES);
+      if (payload.places.length !== (last - first) * PLACE_BYTES)
+        throw new Failure('locate chunks', '', { cause: 'answer of another length' });
+      for (let i = first; i < last; i++) places[i] = payload.places.readDoubleLE((i - first) * PLACE_BYTES);
+    }
+    return places;
+  }
+
+  /** See BulkSource. `data` is a view of the ring, valid during the call. */
+  readMany(requests: ChunkRequests, onChunk: (index: number, data: Buffer) => void, onFailed: OnFailed) {
+    return this.#queue.readMany(requests, onChunk, onFailed);
+  }
+
+  /** Like readMany, but in order, and `data` is valid until the promise that `onChunk` returned is resolved. */
+  readInOrder(requests: ChunkRequests, onChunk: OnChunk, onFailed: OnFailed): Promise<void> {
+    return this.#queue.readInOrder(requests, onChunk, onFailed);
+  }
+
+  /** Ends the session; what is still asked for rejects, and views of the ring become empty. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queue.fail(new Failure('read from', `repository ${this.repository}`, { cause: 'session closed' }));
+    this.#channel.close();
+    unmap(this.#ring);
+  }
+}
+
+function sessionLost(repository: string): Failure {
+  return new Failure('read from', `repository ${repository}`, { cause: 'the daemon ended the session' });
+}
+
+function mapRing(fd: number, ringBytes: number): Buffer {
+  try {
+    if (ringBytes < 1 || ringBytes > RING_MAX_BYTES)
+      throw new Failure('map ring', '', { cause: `a length of ${ringBytes} bytes` });
+    checkSealed(fd, ringBytes);
+    return mapShared(fd, ringBytes, 'read');
+  } finally {
+    fs.closeSync(fd);
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * One run of plakarctl: the context that its command is given, made from the
+ * command line. Called by the main. Owns the connection, the reader sessions
+ * and the output, and ends them in good order.
+ */
+import tty from 'node:tty';
+import { describe, EXIT_CODES, Failure, kindOf } from '../error.ts';
+import type { CommandLine, CommandRow } from './arguments.ts';
+import type { Connection, ReaderOperation } from './connection.ts';
+import type { Context } from './context.ts';
+import { Reported } from './operands.ts';
+import { Output } from './output.ts';
+import { ERROR_EVENT } from './problems.ts';
+import { ProgressLine, type Terminal } from './progress.ts';
+import type { Reader } from './reader.ts';
+import { ReaderGone, Sink } from './sink.ts';
+
+const SOCKET_DEFAULT = '/var/run/plakard.sock';
+/** The environment's word on where the daemon is; -s goes before it. */
+const SOCKET_VARIABLE = 'PLAKARD_SOCKET';
+const STDOUT = 1;
+const STDERR = 2;
+
+/** Standard error, where it is a terminal and may be drawn on. */
+function terminalOf(line: CommandLine, stderr: Sink): Terminal | undefined {
+  if (line.quiet || line.json || !tty.isatty(STDERR)) return undefined;
+  return {
+    get columns() {
+      return process.stderr.columns;
+    },
+    write: (text) => stderr.write(text),
+  };
+}
+
+export class Session implements Context {
+  readonly command: CommandRow;
+  readonly commands: readonly CommandRow[];
+  readonly repository: string | undefined;
+  readonly output: Output;
+  readonly now = () => performance.now();
+  readonly wallClock = () => Date.now();
+  readonly #socket: string;
+  readonly #abort = new AbortController();
+  readonly #readers: Reader[] = [];
+  #connection: Promise<Connection> | undefined;
+
+  constructor(line: CommandLine, commands: readonly CommandRow[]) {
+    this.command = line.command;
+    this.commands = commands;
+    this.repository = line.repository;
+    this.#socket = line.socket ?? process.env[SOCKET_VARIABLE] ?? SOCKET_DEFAULT;
+    const stdout = new Sink(STDOUT, 'standard output');
+    const stderr = new Sink(STDERR, 'standard error');
+    const { json, quiet, verbose } = line;
+    const progress = new ProgressLine(terminalOf(line, stderr), this.now);
+    this.output = new Output({ json, quiet, verbose, stdout, stderr, progress });
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Ends what is under way: the command's waiting rejects, and it cleans up. */
+  interrupt(): void {
+    this.#abort.abort(new Failure('interrupted', '', { kind: 'interrupted' }));
+    this.#close();
+  }
+
+  connect(): Promise<Connection> {
+    this.#connection ??= this.#connect();
+    return this.#connection;
+  }
+
+  async #connect(): Promise<Connection> {
+    const { Connection } = await import('./connection.ts');
+    const connection = Connection.open(this.#socket, this.output);
+    if (this.signal.aborted) connection.close();
+    return connection;
+  }
+
+  async openReader(operation: ReaderOperation): Promise<Reader> {
+    const connection = await this.connect();
+    const reader = await connection.openReader(operation, this.repository);
+    this.#readers.push(reader);
+    if (this.signal.aborted) reader.close();
+    return reader;
+  }
+
+  report(error: unknown): void {
+    if (error instanceof Reported || error instanceof ReaderGone) return;
+    const kind = kindOf(error);
+    this.output.emit(ERROR_EVENT, { kind, text: describe(error), exitCode: EXIT_CODES[kind] });
+  }
+
+  /** Closes everything, says the failure if there was one, and waits until all is written. */
+  async finish(failure?: unknown): Promise<void> {
+    this.#close();
+    if (failure !== undefined) this.report(failure);
+    await this.output.flush();
+  }
+
+  #close(): void {
+    for (const reader of this.#readers) reader.close();
+    // what could not be connected is nothing to close, and was said where it was asked for
+    this.#connection?.then(
+      (connection) => connection.close(),
+      () => undefined,
+    );
+  }
+}

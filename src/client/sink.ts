@@ -1,0 +1,141 @@
+/**
+ * Buffered writing to a descriptor that we were started with. Called by the
+ * output alone. process.stdout would block the event loop on a pipe whose
+ * reader is slow, and costs a few milliseconds to load; here each write is one
+ * call on the thread pool, so an interrupt is heard while a reader sleeps.
+ * Owns the invariants that bytes leave in order and all or with an error, and
+ * that at most SINK_HIGH_BYTES and one write wait in memory for a producer that
+ * awaits `drained`.
+ */
+import fs from 'node:fs';
+import { Failure } from '../error.ts';
+
+/** Text is gathered up to this before a write. */
+const GATHER_BYTES = 64 << 10;
+/** A producer waits above this. */
+const SINK_HIGH_BYTES = 1 << 20;
+/** How long to wait before trying again on a descriptor that somebody set to not block. */
+const RETRY_MS = 5;
+
+/** The reader of our output went away: no error to print, but not done either. */
+export class ReaderGone extends Failure {
+  constructor(cause: unknown) {
+    super('write', 'standard output', { cause });
+  }
+}
+
+/** The write call of node:fs, so that tests can put their own in its place. */
+export type Write = (
+  fd: number,
+  buffer: Uint8Array,
+  offset: number,
+  length: number,
+  position: null,
+  callback: (error: NodeJS.ErrnoException | null, written: number) => void,
+) => void;
+
+export class Sink {
+  readonly #fd: number;
+  readonly #name: string;
+  readonly #write: Write;
+  #text = '';
+  #queue: Buffer[] = [];
+  #queuedBytes = 0;
+  #writing: Promise<void> | undefined;
+  #failure: Failure | undefined;
+  #scheduled = false;
+
+  /** @param name for errors, as in `write standard output: no space left on device` */
+  constructor(fd: number, name: string, write: Write = fs.write) {
+    this.#fd = fd;
+    this.#name = name;
+    this.#write = write;
+  }
+
+  /** Takes the bytes over (a Buffer must not be changed afterwards); never waits. */
+  write(data: string | Buffer): void {
+    if (this.#failure !== undefined) return;
+    if (typeof data === 'string') {
+      this.#text += data;
+      if (this.#text.length >= GATHER_BYTES) this.#gather();
+    } else {
+      this.#gather();
+      this.#enqueue(data);
+    }
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#start();
+    });
+  }
+
+  get full(): boolean {
+    return this.#queuedBytes > SINK_HIGH_BYTES || this.#failure !== undefined;
+  }
+
+  /** Resolves when less than SINK_HIGH_BYTES wait; rejects with a Failure (ReaderGone for EPIPE). */
+  async drained(): Promise<void> {
+    while (this.#failure === undefined && this.#queuedBytes > SINK_HIGH_BYTES) {
+      this.#start();
+      await this.#writing;
+    }
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Resolves when everything is written; rejects like `drained`. */
+  async flush(): Promise<void> {
+    do {
+      this.#gather();
+      this.#start();
+      await this.#writing;
+    } while (this.#failure === undefined && (this.#queue.length > 0 || this.#text !== ''));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  #gather(): void {
+    if (this.#text === '') return;
+    const text = this.#text;
+    this.#text = '';
+    this.#enqueue(Buffer.from(text, 'utf8'));
+  }
+
+  #enqueue(data: Buffer): void {
+    if (data.length === 0) return;
+    this.#queue.push(data);
+    this.#queuedBytes += data.length;
+  }
+
+  #start(): void {
+    this.#gather();
+    if (this.#writing !== undefined || this.#queue.length === 0) return;
+    this.#writing = this.#writeAll().finally(() => {
+      this.#writing = undefined;
+    });
+  }
+
+  async #writeAll(): Promise<void> {
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        for (let done = 0; done < next.length; ) done += await this.#writeOnce(next, done);
+        this.#queuedBytes -= next.length;
+      }
+    } catch (cause) {
+      const gone = (cause as NodeJS.ErrnoException).code === 'EPIPE';
+      this.#failure = gone ? new ReaderGone(cause) : new Failure('write', this.#name, { cause });
+      this.#queue = [];
+      this.#queuedBytes = 0;
+      this.#text = '';
+    }
+  }
+
+  #writeOnce(data: Buffer, offset: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#write(this.#fd, data, offset, data.length - offset, null, (error, written) => {
+        if (error === null) resolve(written);
+        else if (error.code === 'EAGAIN') setTimeout(() => resolve(0), RETRY_MS);
+        else reject(error);
+      });
+    });
+  }
+}
