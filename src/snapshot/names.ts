@@ -9,8 +9,8 @@ import { NAME_MAX } from './tree.ts';
 const BLOCK_BITS = 22;
 const BLOCK_BYTES = 1 << BLOCK_BITS;
 const BLOCK_MASK = BLOCK_BYTES - 1;
-/** All names of all open directories; offsets have 32 bits. */
-const BLOCKS_MAX = 256;
+/** All names of all open directories: 384 MiB. */
+const BLOCKS_MAX = 96;
 /** Bytes before each name: its type as in dirent.h, its length. */
 const HEAD_BYTES = 2;
 /** Shorter ranges are sorted by insertion. */
@@ -28,6 +28,12 @@ export class Names {
   #offsets = new Uint32Array(1024);
   readonly #blocks: Uint8Array[] = [];
   readonly #ranges: number[] = [];
+  readonly #blocksMax: number;
+
+  /** @param blocksMax room for names, in blocks of 4 MiB */
+  constructor(blocksMax = BLOCKS_MAX) {
+    this.#blocksMax = blocksMax;
+  }
 
   /** Names of all open directories. */
   get count(): number {
@@ -50,7 +56,7 @@ export class Names {
     // with its NUL behind it, a name does not cross into the next block
     if ((at & BLOCK_MASK) + HEAD_BYTES + length + 1 > BLOCK_BYTES) at = (at | BLOCK_MASK) + 1;
     const index = at >>> BLOCK_BITS;
-    if (index >= BLOCKS_MAX) return false;
+    if (index >= this.#blocksMax) return false;
     let block = this.#blocks[index];
     if (block === undefined) {
       block = new Uint8Array(BLOCK_BYTES);

@@ -199,7 +199,12 @@ export class ScanReader {
     this.what = this.buffer[start + 4] as number;
     this.flags = this.buffer[start + 5] as number;
     this.#at = start + length;
-    this.#parse(start + RECORD_HEAD_BYTES, start + length);
+    try {
+      this.#parse(start + RECORD_HEAD_BYTES, start + length);
+    } catch (cause) {
+      // a malformed entry is the walker's fault here, and no damage to the repository
+      throw new Failure('read scan record', '', { cause, kind: 'failed' });
+    }
     return true;
   }
 
