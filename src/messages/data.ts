@@ -135,8 +135,8 @@ export const PACK_IS = message(
   record({
     name: text(64),
     bytes: integer(),
-    firstSegment: integer(),
-    segments: integer(),
+    /** their ordinals */
+    segments: list(integer(0, 0xffffffff), 65535),
     problems: list(text(1024), 256),
   }),
   { maxBytes: 512 << 10 },

@@ -245,8 +245,7 @@ class Storage {
     this.#chunker.reply(message, PACK_IS, {
       name,
       bytes: bytes ?? 0,
-      firstSegment: ordinals[0] ?? 0,
-      segments: ordinals.length,
+      segments: ordinals,
       problems: problems.slice(0, 256),
     });
   }

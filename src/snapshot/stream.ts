@@ -250,7 +250,7 @@ export class NodeStream implements OldNodes {
   #take(bytes: number): Buffer | undefined {
     const first = this.#pieces[0];
     if (bytes === 0) return NO_NODE;
-    if (first !== undefined && first.length - this.#at >= bytes) {
+    if (this.#partial === undefined && first !== undefined && first.length - this.#at >= bytes) {
       const view = first.subarray(this.#at, this.#at + bytes);
       this.#advance(bytes);
       return view;

@@ -109,7 +109,7 @@ export class Check {
     for (let pack = 0; pack < totals.packs; pack++) {
       this.#checkCancelled();
       const { payload } = await storage.query(VERIFY_PACK, { pack, footer: footers ? 1 : 0 }, PACK_IS);
-      for (let i = 0; i < payload.segments; i++) this.#packs[payload.firstSegment + i] = payload.name;
+      for (const ordinal of payload.segments) this.#packs[ordinal] = payload.name;
       for (const text of payload.problems) this.#problem(`packs/${payload.name}`, text);
       this.#packsChecked++;
     }
