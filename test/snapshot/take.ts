@@ -31,6 +31,10 @@ export interface TakeOptions {
   readonly files?: FileCalls;
   readonly trustBeforeSec?: number;
   readonly uid?: number;
+  /** Told of directories of the parent that cannot be read; without it, those fail the walk. */
+  readonly onDamage?: (error: unknown) => void;
+  /** The builder's side gives up after so many batches. */
+  readonly failAfterBatches?: number;
   /** bytes of a message of old nodes */
   readonly pieceBytes?: number;
 }
@@ -40,7 +44,8 @@ export interface Taken extends BuiltTree {
   /** what the walker said, in order, as `ENTER name`, `COPY part from to`, ... */
   readonly log: string[];
   readonly events: string[];
-  readonly batches: number;
+  /** the most that were under way, unacknowledged */
+  readonly mostDescriptors: number;
 }
 
 const NAMES: Readonly<Record<number, string>> = {
@@ -93,9 +98,20 @@ export async function take(path: string, options: TakeOptions = {}): Promise<Tak
     discard: (fd) => fs.closeSync(fd),
     onEvent: (_event, at, text) => events.push(`${at.toString('latin1')}: ${text}`),
   });
-  const old = options.old && startStream(chunks, options.old, options.pieceBytes);
+  const old = options.old && startStream(chunks, options.old, options);
   let feeding = Promise.resolve();
   let batches = 0;
+  let descriptors = 0;
+  let mostDescriptors = 0;
+  const use = async (records: Buffer, fds: readonly number[]): Promise<void> => {
+    if (batches > (options.failAfterBatches ?? Number.POSITIVE_INFINITY)) {
+      for (const fd of fds) fs.closeSync(fd);
+      throw new Error('the builder gave up');
+    }
+    await builder.feed(records, fds);
+    descriptors -= fds.length;
+    walker.credit(records.length, fds.length);
+  };
   const dirfd = fs.openSync('/', fs.constants.O_DIRECTORY);
   const root = (at: string): WalkRoot => ({ path: Buffer.from(at), dirfd, name: Buffer.from(at.slice(1)) });
   const walker = new Walker({
@@ -113,25 +129,24 @@ export async function take(path: string, options: TakeOptions = {}): Promise<Tak
       batch(records, fds) {
         batches++;
         log.push(...describeBatch(records));
-        feeding = feeding
-          .then(() => builder.feed(records, fds))
-          .then(() => walker.credit(records.length, fds.length))
-          .catch((error) => walker.cancel(error));
+        descriptors += fds.length;
+        mostDescriptors = Math.max(mostDescriptors, descriptors);
+        feeding = feeding.then(() => use(records, fds)).catch((error) => walker.cancel(error));
       },
     },
   });
   try {
     await walker.run();
-    await feeding;
   } finally {
+    await feeding;
     fs.closeSync(dirfd);
   }
   const { result } = builder;
   if (result === undefined) throw new Error('the builder saw no end');
-  return { ...result, chunks, log, events, batches };
+  return { ...result, chunks, log, events, mostDescriptors };
 }
 
-function startStream(chunks: MemoryChunks, root: ChunkRef, pieceBytes = 64 << 10): NodeStream {
+function startStream(chunks: MemoryChunks, root: ChunkRef, options: TakeOptions): NodeStream {
   let opened: (() => void) | undefined;
   let window = 256 << 10;
   const stream = new NodeStream((bytes) => {
@@ -139,7 +154,8 @@ function startStream(chunks: MemoryChunks, root: ChunkRef, pieceBytes = 64 << 10
     opened?.();
   });
   streamTree(chunks, root, {
-    pieceBytes,
+    pieceBytes: options.pieceBytes ?? 64 << 10,
+    ...(options.onDamage && { onDamage: options.onDamage }),
     write(piece) {
       window -= piece.length;
       stream.push(piece);
