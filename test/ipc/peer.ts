@@ -29,14 +29,23 @@ function serve(): Channel {
   return channel;
 }
 
+/** The limit under which `count` more descriptors can be opened. */
+function limitForFree(count: number): number {
+  // the listing itself is over when it is read, and its descriptor no more there
+  const open = new Set(fs.readdirSync('/proc/self/fd').filter((fd) => fs.existsSync(`/proc/self/fd/${fd}`)));
+  let limit = 0;
+  for (let free = 0; free < count; limit++) if (!open.has(String(limit))) free++;
+  return limit;
+}
+
 const role = process.argv[2];
 if (role === 'echo') {
   const channel = serve();
   await channel.dispatch();
 } else if (role === 'poor') {
-  const open = Math.max(...fs.readdirSync('/proc/self/fd').map(Number));
   const channel = serve();
-  setRlimit(RLIMIT_NOFILE, open + 3, open + 3);
+  const limit = limitForFree(3);
+  setRlimit(RLIMIT_NOFILE, limit, limit);
   const ended = channel.dispatch();
   process.stdout.write('ready\n');
   await ended.then(
