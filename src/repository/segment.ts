@@ -19,10 +19,10 @@
  *       12    n  body
  *     12+n       zeros, so that the sealed length is a Padmé length
  */
-import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 import { Failure } from '../error.ts';
 import { CHUNK_DATA, CHUNK_ID_BYTES, type ChunkKind } from '../keys/derive.ts';
 import { SEAL_OVERHEAD_BYTES, type Sealer } from '../keys/seal.ts';
+import { Compressor, Decompressor } from '../sys/zstd.ts';
 import {
   SEGMENT_CHUNKS_MAX,
   SEGMENT_DATA_MAX_BYTES,
@@ -46,8 +46,6 @@ export function classOf(kind: ChunkKind): SegmentClass {
 
 const STORED = 0;
 const ZSTD = 1;
-/** zstd windows of more than 8 MiB are refused: no segment needs one. */
-const WINDOW_LOG_MAX = 23;
 
 /** Lays chunks in a slot, then the table behind them. */
 export class SegmentWriter {
@@ -186,7 +184,12 @@ export class SegmentCodec {
   readonly #sealer: Sealer;
   readonly #aad: Buffer;
   readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES);
-  readonly #content = Buffer.alloc(SEGMENT_SEALED_MAX_BYTES);
+  readonly #content = pinnedBuffer(SEGMENT_SEALED_MAX_BYTES);
+  /** what is compressed, or decompressed to be compared */
+  readonly #body = pinnedBuffer(SEGMENT_RAW_MAX_BYTES);
+  readonly #decompressor = new Decompressor();
+  #compressor: Compressor | undefined;
+  #level = 0;
 
   /** `aad` is associatedData(repository, SEALED_SEGMENT) of sealed.ts. */
   constructor(sealer: Sealer, aad: Buffer) {
@@ -202,15 +205,7 @@ export class SegmentCodec {
   pack(raw: Buffer, kind: SegmentClass, level: number, out: Buffer): number {
     if (raw.length > SEGMENT_RAW_MAX_BYTES)
       throw new Failure('seal segment', '', { cause: `${raw.length} bytes are too many` });
-    let body = raw;
-    if (level > 0) {
-      const compressed = zstdCompressSync(raw, {
-        chunkSize: outputChunkBytes(raw.length),
-        pledgedSrcSize: raw.length,
-        params: { [constants.ZSTD_c_compressionLevel]: level },
-      });
-      if (compressed.length < raw.length) body = compressed;
-    }
+    const body = level === 0 ? raw : this.#compress(raw, level);
     const header = this.#header;
     header[0] = body === raw ? STORED : ZSTD;
     header[1] = kind;
@@ -221,12 +216,23 @@ export class SegmentCodec {
     return this.#sealer.sealPiecesInto([header, body, padding], this.#aad, out, 0);
   }
 
+  /** The compressed form of `raw`, a view until the next call; `raw` itself where that is no shorter. */
+  #compress(raw: Buffer, level: number): Buffer {
+    if (this.#compressor === undefined || this.#level !== level) {
+      this.#compressor?.free();
+      this.#compressor = new Compressor(level);
+      this.#level = level;
+    }
+    const bytes = this.#compressor.compress(raw, this.#body.subarray(0, raw.length - 1));
+    return bytes < 0 ? raw : this.#body.subarray(0, bytes);
+  }
+
   /** Opens `sealed` into `out`; throws a Failure of kind 'damaged'. `out` has SEGMENT_RAW_MAX_BYTES. */
   unpack(sealed: Buffer, out: Buffer): Unpacked {
     const { kind, compressed, rawLength, body } = this.#open(sealed);
     if (rawLength > out.length) throw new Failure('open segment', '', { cause: 'the output is too small' });
-    const raw = compressed ? decompress(body, rawLength) : body;
-    out.set(raw, 0);
+    if (compressed) this.#decompress(body, out.subarray(0, rawLength));
+    else out.set(body, 0);
     return { kind, rawLength };
   }
 
@@ -234,12 +240,21 @@ export class SegmentCodec {
   verify(sealed: Buffer, raw: Buffer, kind: SegmentClass): void {
     const opened = this.#open(sealed);
     const same = opened.kind === kind && opened.rawLength === raw.length;
-    const plain = same && opened.compressed ? decompress(opened.body, raw.length) : opened.body;
+    const plain = same && opened.compressed ? this.#body.subarray(0, raw.length) : opened.body;
+    if (plain !== opened.body) this.#decompress(opened.body, plain);
     if (!same || plain.compare(raw) !== 0)
       throw new Failure('verify sealed segment', '', {
         cause: 'it does not open to what was sealed',
         remedy: 'test this machine’s memory',
       });
+  }
+
+  /** Fills `out`, which has the declared length. */
+  #decompress(body: Buffer, out: Buffer): void {
+    const bytes = this.#decompressor.decompress(body, out);
+    if (bytes < 0)
+      throw new Failure('decompress segment', '', { cause: 'no frame of its length', kind: 'damaged' });
+    if (bytes !== out.length) throw damaged(`${bytes} bytes where ${out.length} are declared`);
   }
 
   /** The checked content; `body` is a view until the next call. */
@@ -270,22 +285,7 @@ export class SegmentCodec {
   }
 }
 
-/** Output buffers for zlib: one for all that is expected, since each further one is a page fault a page. */
-function outputChunkBytes(rawLength: number): number {
-  return Math.max(4096, rawLength);
-}
-
-function decompress(body: Buffer, rawLength: number): Buffer {
-  let raw: Buffer;
-  try {
-    raw = zstdDecompressSync(body, {
-      chunkSize: outputChunkBytes(rawLength),
-      maxOutputLength: Math.max(1, rawLength),
-      params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
-    });
-  } catch (cause) {
-    throw new Failure('decompress segment', '', { cause, kind: 'damaged' });
-  }
-  if (raw.length !== rawLength) throw damaged(`${raw.length} bytes where ${rawLength} are declared`);
-  return raw;
+/** Memory of its own, which zstd can be pointed at. */
+function pinnedBuffer(bytes: number): Buffer {
+  return Buffer.from(new ArrayBuffer(bytes));
 }

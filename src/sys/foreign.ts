@@ -123,6 +123,20 @@ export function call(target: Entry, a = 0, b = 0, c = 0): number {
   return value === -1 ? -errno() : value;
 }
 
+/**
+ * Calls any function of integers and addresses: its result as a signed number,
+ * exact up to 2^53. Such a function has no errno that we look at.
+ */
+export function callNumber(target: Entry, a = 0, b = 0, c = 0, d = 0, e = 0): number {
+  setArgument(0, a);
+  setArgument(1, b);
+  setArgument(2, c);
+  setArgument(3, d);
+  setArgument(4, e);
+  bindings.ffi_call(cif, target.pointer, result, argv);
+  return (resultWords[1] ?? 0) * TWO_32 + ((resultWords[0] ?? 0) >>> 0);
+}
+
 const systemCall = entry('syscall');
 
 /**

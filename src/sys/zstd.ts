@@ -1,0 +1,94 @@
+/**
+ * zstd with contexts that are kept, from memory to memory: the runtime's own
+ * library, whose functions it exports. node:zlib makes a context and new output
+ * buffers for each call, which costs a third of the time at level 1 and, per
+ * megabyte, hundreds of page faults. Called by the segment codec alone.
+ *
+ * Invariant: what is compressed or decompressed never runs over its output: the
+ * library is told the room there is, and a frame's declared length is checked
+ * by the caller.
+ */
+import { Failure } from '../error.ts';
+import { addressOf, callNumber, type Entry, entry } from './foreign.ts';
+
+// zstd.h, the stable part of the interface
+const PARAMETER_LEVEL = 100;
+const PARAMETER_WINDOW_LOG = 101;
+const PARAMETER_WINDOW_LOG_MAX = 100; // of decompression
+const WINDOW_LOG_MAX = 23;
+
+const createCompressor = entry('ZSTD_createCCtx');
+const createDecompressor = entry('ZSTD_createDCtx');
+const setCompression = entry('ZSTD_CCtx_setParameter');
+const setDecompression = entry('ZSTD_DCtx_setParameter');
+const compress2 = entry('ZSTD_compress2');
+const decompressDCtx = entry('ZSTD_decompressDCtx');
+const freeCompressor = entry('ZSTD_freeCCtx');
+const freeDecompressor = entry('ZSTD_freeDCtx');
+
+function make(how: Entry): number {
+  const context = callNumber(how);
+  if (context === 0) throw new Failure('make zstd context', '', { cause: 'out of memory' });
+  return context;
+}
+
+function set(how: Entry, context: number, parameter: number, value: number): void {
+  if (callNumber(how, context, parameter, value) < 0)
+    throw new Failure('set zstd parameter', `${parameter} to ${value}`, { cause: 'refused' });
+}
+
+/** Compresses buffers at one level; each becomes one frame. */
+export class Compressor {
+  readonly #context = make(createCompressor);
+
+  /** `level` is 1..22, or negative for faster than 1; `windowLog` bounds what a match reaches back. */
+  constructor(level: number, windowLog = WINDOW_LOG_MAX) {
+    set(setCompression, this.#context, PARAMETER_LEVEL, level);
+    set(setCompression, this.#context, PARAMETER_WINDOW_LOG, windowLog);
+  }
+
+  /** Compresses `from` into `to`: the bytes written, or -1 where they do not fit. The two must not overlap. */
+  compress(from: Buffer, to: Buffer): number {
+    const bytes = callNumber(
+      compress2,
+      this.#context,
+      addressOf(to),
+      to.length,
+      addressOf(from),
+      from.length,
+    );
+    return bytes < 0 ? -1 : bytes;
+  }
+
+  /** Gives the context back; nothing can be compressed afterwards. */
+  free(): void {
+    callNumber(freeCompressor, this.#context);
+  }
+}
+
+/** Decompresses frames. */
+export class Decompressor {
+  readonly #context = make(createDecompressor);
+
+  constructor() {
+    set(setDecompression, this.#context, PARAMETER_WINDOW_LOG_MAX, WINDOW_LOG_MAX);
+  }
+
+  /** Decompresses `from` into `to`: the bytes written, or -1 if it is no frame, or longer than `to`. */
+  decompress(from: Buffer, to: Buffer): number {
+    const bytes = callNumber(
+      decompressDCtx,
+      this.#context,
+      addressOf(to),
+      to.length,
+      addressOf(from),
+      from.length,
+    );
+    return bytes < 0 ? -1 : bytes;
+  }
+
+  /** Gives the context back; nothing can be decompressed afterwards. */
+  free(): void {
+    callNumber(freeDecompressor, this.#context);
+  }
+}
