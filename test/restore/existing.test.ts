@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Failure } from '../../src/error.ts';
 import { MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { findEntry, readRoot } from '../../src/snapshot/directory.ts';
@@ -262,7 +263,7 @@ describe('others than root', () => {
     fs.chmodSync(path.join(original, 'd'), 0o055);
     execFileSync('mknod', [path.join(original, 'device'), 'c', '1', '3']);
     fs.chownSync(copy, 12345, 12345);
-    const script = path.join(import.meta.dirname, 'unprivileged.ts');
+    const script = fileURLToPath(import.meta.resolve('./unprivileged.ts'));
     // the tree is planted by root, as the chunks of a real one were
     const chunks = new MemoryChunks();
     const root = scan(original, chunks);

@@ -36,7 +36,6 @@ import {
 import { getXattr, listXattr } from '../../src/sys/xattrs.ts';
 
 const PART_BYTES = 256 << 10;
-const EMPTY = Buffer.alloc(0);
 
 /** A directory that is removed, whatever is in it, at the end of the test. */
 export function scratch(t: { after: (fn: () => void) => void }): string {
@@ -249,12 +248,6 @@ export function scan(directory: string, chunks = new MemoryChunks()): ChunkRef {
   return new Scan(chunks).root(directory);
 }
 
-export interface Pulled {
-  readonly problems: RestoreProblem[];
-  /** `path: text` of each */
-  readonly texts: string[];
-}
-
 /** As whom the tests run. */
 export function ownRights() {
   return {
@@ -307,5 +300,3 @@ export async function pullEntries(
     fs.closeSync(target);
   }
 }
-
-export { EMPTY };
