@@ -72,9 +72,9 @@ export interface CommandLine {
   readonly given: Given;
 }
 
-/** A usage error about `object`; kind 'usage', exit code 2. */
+/** A usage error about `object`, which is safe to print; kind 'usage', exit code 2. */
 export function usageFailure(operation: string, object: string, cause: string, remedy?: string): Failure {
-  return new Failure(operation, safeText(object), {
+  return new Failure(operation, object, {
     cause,
     kind: 'usage',
     ...(remedy === undefined ? {} : { remedy }),
@@ -184,7 +184,8 @@ function takeGlobal(word: string, words: Words, globals: Globals): void {
     globals[long] = true;
     return;
   }
-  if (word.startsWith('--')) throw usageFailure('option', word, 'unknown', `usage: ${GLOBAL_USAGE}`);
+  if (word.startsWith('--'))
+    throw usageFailure('option', safeText(word), 'unknown', `usage: ${GLOBAL_USAGE}`);
   for (let at = 1; at < word.length; at++) {
     const letter = word[at] ?? '';
     const flag = FLAGS.get(letter);
@@ -194,7 +195,7 @@ function takeGlobal(word: string, words: Words, globals: Globals): void {
       globals.socket = rest !== '' ? rest : words.next()?.toString();
       if (globals.socket === undefined) throw usageFailure('option', '-s', 'needs a path');
       return;
-    } else throw usageFailure('option', `-${letter}`, 'unknown', `usage: ${GLOBAL_USAGE}`);
+    } else throw usageFailure('option', `-${safeText(letter)}`, 'unknown', `usage: ${GLOBAL_USAGE}`);
   }
 }
 
@@ -258,7 +259,7 @@ function unknownOption(name: string, row: CommandRow): Failure {
   const usage = `plakarctl ${row.name} ${row.usage}`.trimEnd();
   return usageFailure(
     row.name,
-    `-${name}`,
+    `-${safeText(name)}`,
     'unknown option',
     meant === undefined ? `usage: ${usage}` : `did you mean -${meant}?`,
   );
