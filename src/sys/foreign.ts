@@ -79,18 +79,27 @@ export interface Entry {
   readonly pointer: Buffer;
 }
 
+/** Pointers that are wrapped; what lies up to 1 GiB behind one needs no wrapping of its own. */
+const wrapped = [bindings.FFI_TYPES.int64, ...Object.values(bindings.StaticFunctions)];
+/** How far before a function a new one is wrapped, for its neighbours in the same library. */
+const NEIGHBOURS_BYTES = 1 << 28;
+const PAGE_BYTES = 4096;
+
 /**
  * A buffer at `address`. ref-napi declares 1 GiB for each pointer that it wraps,
- * which V8 answers with a collection of several milliseconds; libc is within
- * reach of a pointer that ffi-napi has wrapped already, so take it from there.
+ * which V8 answers with a collection of several milliseconds; so a pointer that
+ * is wrapped already serves for all within its reach, as it does for libc.
  */
 function pointerTo(address: number): Buffer {
-  for (const known of [bindings.FFI_TYPES.int64, ...Object.values(bindings.StaticFunctions)]) {
+  for (const known of wrapped) {
     const ahead = address - addressOf(known);
     if (ahead >= 0 && known.byteOffset + ahead < known.buffer.byteLength)
       return Buffer.from(known.buffer, known.byteOffset + ahead, 1);
   }
-  return memoryAt(address, 1);
+  const base = Math.max(PAGE_BYTES, address - NEIGHBOURS_BYTES);
+  const window = memoryAt(base, 1);
+  wrapped.push(window);
+  return Buffer.from(window.buffer, window.byteOffset + address - base, 1);
 }
 
 /** Looks up a function of libc, at import time. */
