@@ -93,6 +93,8 @@ export function describe(error: unknown): string {
   let at: unknown = error;
   for (let depth = 0; at !== undefined && at !== null && depth < CHAIN_MAX; depth++) {
     const text = ownText(at);
+    // what a peer says may begin with what is said here already
+    if (text.startsWith(`${parts.at(-1)}: `)) parts.pop();
     if (text !== '' && parts.at(-1) !== text) parts.push(text);
     if (at instanceof Failure && at.remedy !== undefined) remedy = at.remedy;
     at = at instanceof Error ? at.cause : undefined;

@@ -216,7 +216,7 @@ class Control {
     });
   }
 
-  /** Runs a job that ends with the chunker's reply, which is the client's too. */
+  /** Runs a job that ends with the chunker's reply, which is the client's too; the client says which job failed. */
   async #relay<A, B, T, R>(
     client: Client,
     message: Received<A>,
@@ -227,8 +227,6 @@ class Control {
       const chunker = await this.#ready(job.repository, ask.source);
       const { payload } = await chunker.query(ask.type, ask.payload, ask.reply);
       client.channel.reply(message, ask.answer, payload as unknown as B);
-    } catch (error) {
-      throw new Failure(`${job.operation} ${job.source ?? job.repository}`, '', { cause: error });
     } finally {
       this.#jobs.end(job.number);
     }
