@@ -1,11 +1,10 @@
 /** Makes every odd kind of file, for the tests of the walk. */
-import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { createServer } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { AT_FDCWD } from '../../src/sys/constants.ts';
-import { utimensAt } from '../../src/sys/files.ts';
+import { mknodAt, utimensAt } from '../../src/sys/files.ts';
 
 /** A directory for one test, removed with it. Its path has no symlink in it. */
 export function temporary(): string {
@@ -47,9 +46,9 @@ export async function makeOdd(directory: string): Promise<void> {
   const sparse = fs.openSync(inside('sparse'), 'w');
   fs.ftruncateSync(sparse, 1 << 20);
   fs.closeSync(sparse);
-  execFileSync('mkfifo', [inside('fifo')]);
-  execFileSync('mknod', [inside('character device'), 'c', '1', '3']);
-  execFileSync('mknod', [inside('block device'), 'b', '250', '70000']);
+  mknodAt(AT_FDCWD, at(directory, 'fifo'), 0o010644, 0, 0);
+  mknodAt(AT_FDCWD, at(directory, 'character device'), 0o020644, 1, 3);
+  mknodAt(AT_FDCWD, at(directory, 'block device'), 0o060644, 250, 70000);
   await makeSocket(inside('socket'));
   fs.writeFileSync(inside('old'), 'x');
   utimensAt(AT_FDCWD, at(directory, 'old'), 0, 0, -86401, 123_456_789);

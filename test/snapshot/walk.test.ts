@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
+import { BATCH_MAX_BYTES, BATCH_MAX_DESCRIPTORS } from '../../src/messages/scan.ts';
 import { CHUNK_DATA, CHUNK_TREE, type ChunkRef, type MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { extents } from '../../src/snapshot/content.ts';
 import { LeafCursor, readRoot } from '../../src/snapshot/directory.ts';
+import { BATCH_FULL_DESCRIPTORS, BATCH_LONGEST_BYTES } from '../../src/snapshot/scanlog.ts';
 import {
   BLOCK_DEVICE,
   CHARACTER_DEVICE,
@@ -534,7 +536,35 @@ describe('a file system that changes meanwhile', () => {
   });
 });
 
+describe('access times', () => {
+  /** The flags with which `file` was opened, in order, by a walk of user `uid`; with O_NOATIME it is refused. */
+  async function openings(uid: number): Promise<boolean[]> {
+    fs.writeFileSync(inside('file'), 'x');
+    const hidden: boolean[] = [];
+    const openAt: typeof sysFiles.openAt = (dirfd, name, flags, mode, start, end) => {
+      if (Buffer.from(name.subarray(start, end)).toString() === 'file') {
+        hidden.push((flags & fs.constants.O_NOATIME) !== 0);
+        if (hidden.at(-1)) return -1;
+      }
+      return sysFiles.openAt(dirfd, name, flags, mode, start, end);
+    };
+    const taken = await take(directory, { uid, files: { ...sysFiles, openAt } });
+    assert.deepEqual(taken.events, []);
+    return hidden;
+  }
+
+  test('are left alone where the kernel allows it', async () => {
+    assert.deepEqual(await openings(0), [true, false]);
+    assert.deepEqual(await openings(12345), [false]);
+  });
+});
+
 describe('the two sides', () => {
+  test('no batch is longer than a message may be', () => {
+    assert.ok(BATCH_LONGEST_BYTES <= BATCH_MAX_BYTES);
+    assert.ok(BATCH_FULL_DESCRIPTORS <= BATCH_MAX_DESCRIPTORS);
+  });
+
   test('a walker that is cancelled stops, and closes what it had', async () => {
     for (let i = 0; i < 2000; i++) fs.writeFileSync(inside(`${i}`), 'x');
     let opened = 0;
