@@ -20,7 +20,7 @@ import { close, enterRoot, limit } from './confine.ts';
 import { childName } from './declare.ts';
 import { closeUndeclared, PARENT_DESCRIPTORS, PARENT_STREAM, proveDeclared } from './descriptors.ts';
 import { capabilityMask, giveUpRoot } from './drop.ts';
-import { BEGIN, FAILED, PEER, PEER_FAILED, PEER_TAKEN, READY, SETUP, STOP } from './messages.ts';
+import { BEGIN, FAILED, PEER, PEER_FAILED, PEER_TAKEN, PING, PONG, READY, SETUP, STOP } from './messages.ts';
 import { type PeerLoser, Peers, type PeerTaker } from './peers.ts';
 import { Threads } from './threads.ts';
 
@@ -62,6 +62,7 @@ export class ChildContext {
       parent.message(PEER_FAILED, { role: peerRole, instance: peerInstance, failure: toWire(error) });
     });
     parent.handler(BEGIN, () => resolve());
+    parent.handler(PING, () => parent.message(PONG, {}));
     parent.handler(STOP, () => {
       this.stop().catch((error: unknown) => die(parent, error));
     });

@@ -45,6 +45,8 @@ export interface Declared {
   readonly capabilities: readonly CapabilityName[];
   readonly limits: Readonly<Partial<Record<LimitName, number>>>;
   readonly settings: unknown;
+  /** for a sign of life; the supervisor's own where undefined */
+  readonly stallTimeoutMs: number | undefined;
   readonly serve: Serve | undefined;
 }
 
@@ -71,6 +73,7 @@ export class Declaration {
   readonly #capabilities = new Set<CapabilityName>();
   readonly #limits: Partial<Record<LimitName, number>> = { core: 0 };
   #settings: unknown;
+  #stallTimeoutMs: number | undefined;
   #serve: Serve | undefined;
 
   constructor(role: string) {
@@ -141,6 +144,12 @@ export class Declaration {
     return this;
   }
 
+  /** Computes for longer than others without looking up: it is killed as stalled only after `timeoutMs`. */
+  mayComputeFor(timeoutMs: number): this {
+    this.#stallTimeoutMs = timeoutMs;
+    return this;
+  }
+
   /** What the parent answers this child: `serve` registers the handlers, at each start. */
   servedBy(serve: Serve): this {
     this.#serve = serve;
@@ -173,6 +182,7 @@ export class Declaration {
       capabilities: [...this.#capabilities],
       limits: { ...this.#limits },
       settings: this.#settings,
+      stallTimeoutMs: this.#stallTimeoutMs,
       serve: this.#serve,
     };
   }

@@ -9,6 +9,7 @@
  *   parent → child   BEGIN                 your whole group is ready
  *   child → parent   PEER_FAILED           a peer broke the rules; its channel is closed
  *   parent → child   STOP                  finish, and exit
+ *   parent → child   PING                  does your event loop turn? answered by PONG
  */
 import { message } from '../ipc/message.ts';
 import { bytes, integer, list, nothing, oneOf, optional, record, text } from '../ipc/shape.ts';
@@ -53,3 +54,5 @@ export const PEER_TAKEN = message(5, 'peer taken', nothing);
 export const BEGIN = message(6, 'begin', nothing);
 export const STOP = message(7, 'stop', nothing);
 export const PEER_FAILED = message(8, 'peer failed', record({ role, instance, failure }));
+export const PING = message(9, 'ping', nothing);
+export const PONG = message(10, 'pong', nothing);

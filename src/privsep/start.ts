@@ -14,7 +14,8 @@ import type { PayloadOf } from '../ipc/shape.ts';
 import { closeAll } from '../sys/socket.ts';
 import { refuseRings } from './confine.ts';
 import type { Declared, LimitName } from './declare.ts';
-import { BEGIN, FAILED, PEER_FAILED, READY, SETTINGS_MAX_BYTES, SETUP } from './messages.ts';
+import { Heartbeat } from './heartbeat.ts';
+import { BEGIN, FAILED, PEER_FAILED, PING, PONG, READY, SETTINGS_MAX_BYTES, SETUP } from './messages.ts';
 
 /** What children of one program have in common. */
 export interface Program {
@@ -26,6 +27,8 @@ export interface Program {
   readonly environment: Readonly<Record<string, string>>;
   /** where children write what they cannot send: a descriptor, or a call for each line */
   readonly output: number | ((child: string, line: string) => void);
+  /** for a sign of life of a child that is ready */
+  readonly stallTimeoutMs: number;
 }
 
 /**
@@ -115,6 +118,7 @@ export class RunningChild {
   readonly #isUp = Promise.withResolvers<void>();
   /** resolves when nothing more can come from the child */
   readonly #read: Promise<void>;
+  readonly #heartbeat: Heartbeat;
   #reason: Failure | undefined;
   #gone = false;
 
@@ -132,6 +136,7 @@ export class RunningChild {
       closeAll([theirs.stream, theirs.descriptors]);
     }
     this.channel = new Channel(ours, { name: declared.name });
+    this.#heartbeat = this.#listen(declared.stallTimeoutMs ?? program.stallTimeoutMs);
     this.#register(complaint);
     this.#read = this.channel.dispatch().then(
       () => this.#closed(),
@@ -192,6 +197,7 @@ export class RunningChild {
     const end = (code: number | null, signal: string | null): void => {
       if (this.#gone) return;
       this.#gone = true;
+      this.#heartbeat.stop();
       // what it sent last is still to be read; the end of the stream comes after that
       const timer = setTimeout(() => this.channel.close(), CLOSED_TIMEOUT_MS);
       this.#read.then(() => {
@@ -228,8 +234,10 @@ export class RunningChild {
     const { channel, declared } = this;
     channel.handler(READY, () => {
       this.isReady = true;
+      this.#heartbeat.start();
       this.#isUp.resolve();
     });
+    channel.handler(PONG, () => this.#heartbeat.beat());
     channel.handler(FAILED, ({ payload }) => {
       this.#reason ??= fromWire(payload);
       this.kill('SIGKILL');
@@ -238,6 +246,17 @@ export class RunningChild {
       complaint(payload.role, payload.instance, fromWire(payload.failure)),
     );
     declared.serve?.(channel);
+  }
+
+  #listen(timeoutMs: number): Heartbeat {
+    return new Heartbeat({
+      timeoutMs,
+      ask: () => this.channel.message(PING, {}),
+      stalled: () => {
+        this.#reason ??= new Failure(`stalled: no sign of life for ${timeoutMs} ms, killed`, '');
+        this.kill('SIGKILL');
+      },
+    });
   }
 
   /** It sent what it must not. */

@@ -25,6 +25,9 @@ export interface SupervisorOptions extends Partial<Program> {
   readonly termTimeoutMs?: number;
 }
 
+/** A child's event loop is never held up this long by work of ours; see Declaration.mayComputeFor for the exception. */
+const STALL_TIMEOUT_MS = 30_000;
+
 /** Children that can be declared at once. */
 const CHILDREN_MAX = 4096;
 const START_TIMEOUT_MS = 30_000;
@@ -94,6 +97,7 @@ export class Supervisor extends EventEmitter<Events> {
       execArguments: options.execArguments ?? [],
       environment: options.environment ?? {},
       output: options.output ?? 2,
+      stallTimeoutMs: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
     };
     this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     this.#stopTimeoutMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
@@ -184,6 +188,18 @@ export class Supervisor extends EventEmitter<Events> {
       const running = this.#running.get(name);
       if (running !== undefined) await this.#stop(running);
     }
+  }
+
+  /** Kills children at once, whatever they do. Resolves when they are gone. */
+  async kill(names: readonly string[]): Promise<void> {
+    const ends: Promise<unknown>[] = [];
+    for (const name of names) {
+      const running = this.#running.get(name);
+      if (running === undefined) continue;
+      this.#abandon(running);
+      ends.push(running.exited);
+    }
+    await Promise.all(ends);
   }
 
   /** Stops children and starts them again. */

@@ -118,6 +118,12 @@ const ACTIONS: Readonly<Record<string, Action>> = {
     });
     return answer('thrown');
   },
+  spin: () => {
+    setImmediate(() => {
+      for (;;);
+    });
+    return answer('will spin');
+  },
   exit: (_, __, [code = 0]) => process.exit(code),
   'spin at stop': (context) => {
     context.onStop(() => {

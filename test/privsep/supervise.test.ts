@@ -221,6 +221,55 @@ test('a child that does not stop is terminated, then killed', async () => {
   assert.equal(await made.finished, undefined);
 });
 
+test('a child that is stopped, or spins, is killed as stalled and can be started again; the others are left alone', async () => {
+  const made = family({ stallTimeoutMs: 1500 });
+  await made.start(NAMES);
+  const stall = async (name: string, how: () => unknown): Promise<string> => {
+    const death = once(made, 'death') as Promise<[Exit]>;
+    how();
+    const [exit] = await death;
+    assert.equal(exit.name, name);
+    assert.equal(exit.signal, 'SIGKILL');
+    return words(exit.failure);
+  };
+  assert.equal(
+    await stall('crypto local/1', () => process.kill(made.pid('crypto local/1') ?? 0, 'SIGSTOP')),
+    'crypto local/1: stalled: no sign of life for 1500 ms, killed',
+  );
+  assert.match(
+    await stall('storage local', () => made.ask('storage local', 'spin')),
+    /^storage local: stalled/,
+  );
+  await made.start(['crypto local/1', 'storage local']);
+  assert.equal(await made.ask('crypto local/1', 'ask', 'storage local'), 'storage local');
+  assert.deepEqual(made.running.toSorted(), NAMES.toSorted());
+  await made.shutdown();
+});
+
+test('a child that may compute for long is not taken for stalled', async () => {
+  const made = family({ stallTimeoutMs: 1500 });
+  made.declare(crypto(made, 'local', 3).mayComputeFor(60_000));
+  await made.start(['crypto local/3', 'control']);
+  process.kill(made.pid('crypto local/3') ?? 0, 'SIGSTOP');
+  const death = once(made, 'death') as Promise<[Exit]>;
+  process.kill(made.pid('control') ?? 0, 'SIGSTOP');
+  assert.equal((await death)[0].name, 'control');
+  assert.deepEqual(made.running, ['crypto local/3']);
+  process.kill(made.pid('crypto local/3') ?? 0, 'SIGCONT');
+  await made.shutdown();
+});
+
+test('killing is at once, and wanted', async () => {
+  const made = family();
+  await made.start(NAMES);
+  const exits: string[] = [];
+  made.on('exit', (exit) => exits.push(`${exit.name} ${exit.signal} ${exit.wanted}`));
+  process.kill(made.pid('storage local') ?? 0, 'SIGSTOP');
+  await made.kill(['storage local', 'chunker local', 'crypto unheard of']);
+  assert.deepEqual(exits.toSorted(), ['chunker local SIGKILL true', 'storage local SIGKILL true']);
+  await made.shutdown();
+});
+
 test('a running child is neither declared anew nor forgotten', async () => {
   const made = new Family();
   made.declare(crypto(made));

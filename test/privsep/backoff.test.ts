@@ -1,0 +1,22 @@
+/** The pauses before what died is started again. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Backoff } from '../../src/privsep/backoff.ts';
+
+test('the first pause is short, each is longer, up to a bound, and calm makes it short again', () => {
+  const backoff = new Backoff();
+  let nowMs = 1e9;
+  const pauses: number[] = [];
+  for (let i = 0; i < 20; i++) {
+    const pauseMs = backoff.next(nowMs);
+    pauses.push(pauseMs);
+    nowMs += pauseMs + 100;
+  }
+  assert.ok((pauses[0] ?? 0) <= 500, 'serving again within two seconds');
+  pauses.slice(1).forEach((pause, i) => {
+    assert.ok(pause >= (pauses[i] ?? 0));
+  });
+  assert.equal(pauses.at(-1), 60_000);
+  assert.equal(backoff.next(nowMs + 59_000), 60_000);
+  assert.equal(backoff.next(nowMs + 1e6), pauses[0]);
+});
