@@ -142,7 +142,10 @@ class Chunker {
   }
 
   #serveWorker(worker: Channel): void {
-    worker.handler(SEALED, ({ payload }) => this.#slots.release(payload.slot));
+    worker.handler(SEALED, ({ payload }) => {
+      if (!this.#slots.isTaken(payload.slot)) throw new Failure('release slot', String(payload.slot));
+      this.#slots.release(payload.slot);
+    });
     worker.handler(FETCHED, ({ payload }) => this.#fetcher.fetched(payload.request, payload.length));
     worker.handler(FETCH_FAILED, ({ payload }) =>
       this.#fetcher.failed(payload.request, payload.kind, payload.text),

@@ -116,6 +116,7 @@ class Worker {
     peers.chunker.handler(SEAL, ({ payload }) => this.#queue({ seal: payload }));
     peers.storage.handler(UNSEAL, ({ payload }) => this.#queue({ unseal: payload }));
     peers.storage.handler(STORE_DONE, ({ payload }) => {
+      if (!this.#slots.isTaken(payload.slot)) throw new Failure('release slot', String(payload.slot));
       this.#slots.release(payload.slot);
       this.#schedule();
     });

@@ -181,7 +181,10 @@ class Storage {
       }
       worker.message(STORE_DONE, { slot });
     });
-    worker.handler(UNSEAL_DONE, ({ payload }) => this.#reads.release(payload.sealed));
+    worker.handler(UNSEAL_DONE, ({ payload }) => {
+      if (!this.#reads.isTaken(payload.sealed)) throw new Failure('release slot', String(payload.sealed));
+      this.#reads.release(payload.sealed);
+    });
   }
 
   async #fetch({ request, segment, slot, worker }: PayloadOf<typeof FETCH.shape>): Promise<void> {

@@ -37,6 +37,7 @@ import {
 /** Entries of all open directories together: what a walker can make the chunker hold. */
 const PENDING_MAX_BYTES = 256 << 20;
 const NO_NAME = Buffer.alloc(0);
+const SLASH = Buffer.from('/');
 const NO_ID = Buffer.alloc(ID_BYTES);
 
 /** A file whose contents are wanted. It is the builder's own, and used again for the next file. */
@@ -45,6 +46,8 @@ export interface FileToRead {
   readonly entry: EntryReader;
   /** Takes the contents; it has begun, with no splitter. */
   readonly content: ContentWriter;
+  /** Where it is in the tree, beginning with a slash. */
+  path(): Buffer;
   /** Corrects the entry, where a later stat(2) of the descriptor says otherwise. */
   restat(stat: EntryStat): void;
 }
@@ -77,6 +80,8 @@ function malformed(cause: string): Failure {
 
 /** One open directory. */
 class Frame {
+  /** what the directory is called in the one around it */
+  name: Buffer = NO_NAME;
   /** where its current leaf begins in the stack */
   node = 0;
   /** entries in that leaf */
@@ -90,7 +95,8 @@ class Frame {
   shards: ShardWriter | undefined;
   old: OldDirectory | undefined;
 
-  reset(node: number): void {
+  reset(node: number, name: Buffer): void {
+    this.name = name;
     this.node = node;
     this.count = 0;
     this.full = false;
@@ -147,6 +153,12 @@ export class TreeBuilder implements FileToRead {
   /** The file being read, as the walker saw it. */
   get entry(): EntryReader {
     return this.#records.entry;
+  }
+
+  path(): Buffer {
+    const names = this.#frames.slice(1, this.#depth).map(({ name }) => name);
+    const parts = [...names, this.entry.name()].flatMap((name) => [SLASH, name]);
+    return Buffer.concat(parts);
   }
 
   restat(stat: EntryStat): void {
@@ -220,7 +232,7 @@ export class TreeBuilder implements FileToRead {
       this.#frames.push(frame);
     }
     this.#depth++;
-    frame.reset(appendNodeHead(this.#stack, 0));
+    frame.reset(appendNodeHead(this.#stack, 0), Buffer.from(buffer.subarray(nameStart, nameEnd)));
     if (oldLength === 0) return;
     const id = Buffer.from(buffer.subarray(oldStart, oldStart + ID_BYTES));
     frame.old = new OldDirectory(this.#options.source, { id, length: oldLength });
@@ -391,7 +403,7 @@ export class TreeBuilder implements FileToRead {
 
   #left(frame: Frame, id: Buffer, length: number): Promise<void> | undefined {
     this.#stack.truncate(frame.node);
-    frame.reset(0);
+    frame.reset(0, NO_NAME);
     this.#depth--;
     if (this.#depth === 0) return this.#leaveRoot(id, length);
     return this.#append(() => {

@@ -24,6 +24,7 @@ import type { Catalog, Snapshot } from './catalog.ts';
 import type { SegmentFetcher } from './fetch.ts';
 import { FileReader } from './file.ts';
 import type { SegmentStore } from './store.ts';
+import { WholeChunks } from './whole.ts';
 
 const PROGRAM = `plakard ${VERSION}`;
 /** How often a file that changes while it is read is read again. */
@@ -177,7 +178,9 @@ export class Push {
     };
     const onDamage = (error: unknown): void =>
       this.#notice(`parent ${this.#parent?.name ?? ''}`, describe(error));
-    streamTree(fetcher, root, { write, onDamage, isOver: () => this.#isOver })
+    // what names a chunk that is lost counts as damaged: it is read again, and so mended
+    const source = new WholeChunks(fetcher);
+    streamTree(source, root, { write, onDamage, isOver: () => this.#isOver })
       .then(() => send(held ?? Buffer.alloc(0), true))
       .catch((error: unknown) => this.fail(error));
   }
@@ -274,7 +277,7 @@ export class Push {
           return this.#done(fd, file);
       }
       this.#inconsistent++;
-      this.#problem(file.entry.name(), 'it changed while it was read');
+      this.#problem(this.#pathOf(file), 'it changed while it was read');
       return this.#done(fd, file) | FLAG_INCONSISTENT;
     } catch (error) {
       return this.#couldNot(fd, file, error);
@@ -294,8 +297,15 @@ export class Push {
     this.#parts.store.checkGeneration(this.#generation);
     if (error instanceof Failure && error.kind !== 'failed') throw error;
     this.#unreadable++;
-    this.#problem(file.entry.name(), describe(error));
+    this.#problem(this.#pathOf(file), describe(error));
     return FLAG_UNREADABLE;
+  }
+
+  /** As the walker names paths: absolute. */
+  #pathOf(file: FileToRead): Buffer {
+    const [only] = this.#request.paths;
+    const isBelow = this.#request.paths.length === 1 && only !== undefined && only.length > 1;
+    return isBelow ? Buffer.concat([only, file.path()]) : file.path();
   }
 
   #problem(path: Buffer, text: string): void {

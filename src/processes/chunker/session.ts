@@ -48,6 +48,8 @@ export class Session {
   readonly #catalog: Catalog;
   readonly #fetcher: SegmentFetcher;
   readonly #sources: ReadonlySet<string> | undefined;
+  /** resolves when the client is gone and nothing is under way */
+  readonly #idle = Promise.withResolvers<void>();
   #reads = 0;
 
   private constructor(
@@ -96,7 +98,7 @@ export class Session {
     } finally {
       this.#channel.close();
       // reads that are under way still write to the ring
-      while (this.#reads > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (this.#reads > 0) await this.#idle.promise;
       unmap(this.#ring);
     }
   }
@@ -164,6 +166,7 @@ export class Session {
       if (!this.#channel.closed) this.#channel.reply(message, READ_DONE, { failed });
     } finally {
       this.#reads--;
+      if (this.#reads === 0 && this.#channel.closed) this.#idle.resolve();
     }
   }
 
