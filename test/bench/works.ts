@@ -1,0 +1,238 @@
+/**
+ * The works that are measured, in groups that share repositories. Called by
+ * bench.ts. Invariants: the tools take turns within each round, and another
+ * begins each round; a repository that is measured was made in this run; what a
+ * tool restores is compared with the original once for each kind of data.
+ */
+import { mkdirSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { compareTrees } from '../../scripts/compare.ts';
+import { Failure } from '../../src/error.ts';
+import { type Command, progress, run } from './command.ts';
+import { changeSome, type Data, type DataName, makeData, measureTree, TINY_FILE } from './data.ts';
+import { measure } from './measure.ts';
+import { plakard } from './plakard.ts';
+import type { Results, WorkName } from './results.ts';
+import type { Store, Tool } from './tool.ts';
+
+/** Works of milliseconds are run so many times more often. */
+const QUICK_REPEATS = 5;
+const SNAPSHOTS = 1000;
+const SNAPSHOTS_MIN = 10;
+/** Crypto workers for which throughput is measured, as far as the machine has cores. */
+const WORKERS = [1, 2, 4, 8];
+
+export interface Plan {
+  readonly directory: string;
+  readonly works: ReadonlySet<WorkName>;
+  readonly runs: number;
+  readonly scale: number;
+  /** plakard with its defaults first, then its peers */
+  readonly tools: readonly Tool[];
+  /** filled in */
+  readonly results: Results;
+  /** the kinds of data that were used; filled in */
+  readonly data: Map<DataName, Data>;
+}
+
+type Stores = Map<Tool, Store>;
+
+/** The tools in turn, begun by another in each round. */
+function inTurn<T>(things: readonly T[], round: number): T[] {
+  const first = round % things.length;
+  return [...things.slice(first), ...things.slice(0, first)];
+}
+
+function dataOf(plan: Plan, name: DataName): Data {
+  const data = makeData(path.join(plan.directory, 'data'), name, plan.scale);
+  plan.data.set(name, data);
+  return data;
+}
+
+function emptyDirectory(plan: Plan, name: string): string {
+  const directory = path.join(plan.directory, name.replaceAll(' ', '-'));
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  return directory;
+}
+
+async function closeAll(plan: Plan, stores: Stores): Promise<void> {
+  for (const [tool, store] of stores) {
+    await store.close();
+    rmSync(storeDirectory(plan, tool), { recursive: true });
+  }
+  stores.clear();
+}
+
+function storeDirectory(plan: Plan, tool: Tool): string {
+  return path.join(plan.directory, tool.name.replaceAll(' ', '-'));
+}
+
+/** Measures one command of one tool and notes it. */
+async function once(
+  plan: Plan,
+  work: WorkName,
+  name: string,
+  command: Command,
+  store?: Store,
+): Promise<void> {
+  const memory = !QUICK.has(work);
+  const measured = await measure(command, { daemon: store?.daemon, memory });
+  plan.results.of(work, name).measured.push(measured);
+  if (memory) progress(`${work}: ${name} ${measured.seconds.toFixed(2)} s`);
+}
+
+const QUICK: ReadonlySet<WorkName> = new Set(['snapshots', 'cat', 'status', 'ls']);
+
+/** First pushes, each into a new repository. The last one's repositories stay. */
+async function firstPushes(plan: Plan, work: WorkName, data: Data, tools: readonly Tool[], stores: Stores) {
+  for (let round = 0; round < plan.runs; round++)
+    for (const tool of inTurn(tools, round)) {
+      await stores.get(tool)?.close();
+      const store = await tool.create(emptyDirectory(plan, tool.name), data.directory);
+      stores.set(tool, store);
+      await once(plan, work, tool.name, store.push(), store);
+      plan.results.of(work, tool.name).storedBytes.push(measureTree(store.path).bytes);
+    }
+}
+
+/** Compares what a pull has made with the original. */
+function compare(plan: Plan, work: WorkName, tool: Tool, data: Data, restored: string): void {
+  const { differences } = compareTrees(data.directory, restored);
+  plan.results.of(work, tool.name).differences = differences;
+  progress(`${work}: ${tool.name} restored: ${differences[0] ?? 'identical'}`);
+  if (differences.length > 0 && tool === plan.tools[0])
+    throw new Failure('restore with', tool.name, { cause: differences.join('; ') });
+}
+
+/** Restores from each repository and compares, without measuring. */
+function verify(plan: Plan, work: WorkName, data: Data, stores: Stores): void {
+  for (const [tool, store] of stores) {
+    const to = emptyDirectory(plan, 'restored');
+    run(store.pull(to));
+    compare(plan, work, tool, data, store.restored(to));
+    rmSync(to, { recursive: true });
+  }
+}
+
+/** Measures a work that leaves the repositories as they are. */
+async function repeated(
+  plan: Plan,
+  work: WorkName,
+  stores: Stores,
+  command: (store: Store) => Command,
+): Promise<void> {
+  if (!plan.works.has(work)) return;
+  const runs = QUICK.has(work) ? plan.runs * QUICK_REPEATS : plan.runs;
+  for (let round = 0; round < runs; round++)
+    for (const [tool, store] of inTurn([...stores], round))
+      await once(plan, work, tool.name, command(store), store);
+}
+
+async function pulls(plan: Plan, data: Data, stores: Stores): Promise<void> {
+  for (let round = 0; round < plan.runs; round++)
+    for (const [tool, store] of inTurn([...stores], round)) {
+      const to = emptyDirectory(plan, 'restored');
+      await once(plan, 'pull', tool.name, store.pull(to), store);
+      if (round === 0) compare(plan, 'pull', tool, data, store.restored(to));
+      rmSync(to, { recursive: true });
+    }
+}
+
+/** find that looks at every name, as the least that an unchanged push has to do. */
+function find(data: Data): Command {
+  return { argv: ['find', data.directory, '-printf', '%s %T@'] };
+}
+
+async function unchangedPushes(plan: Plan, data: Data, stores: Stores): Promise<void> {
+  if (!plan.works.has('unchanged')) return;
+  await repeated(plan, 'unchanged', stores, (store) => store.push());
+  for (let round = 0; round < plan.runs; round++) await once(plan, 'unchanged', 'find', find(data));
+}
+
+/** A push after 1% of the files have changed, other files in each round. */
+async function changedPushes(plan: Plan, data: Data, stores: Stores): Promise<void> {
+  for (let round = 0; round < plan.runs; round++) {
+    changeSome(data.directory, round);
+    for (const [tool, store] of inTurn([...stores], round))
+      await once(plan, 'd', tool.name, store.push(), store);
+  }
+  verify(plan, 'd', data, stores);
+}
+
+const WORKS_OF_TREE: readonly WorkName[] = ['a', 'zstd3', 'unchanged', 'pull', 'check', 'ls', 'd', 'cores'];
+
+/** All that is measured on the tree of real files. */
+async function treeWorks(plan: Plan): Promise<void> {
+  if (!WORKS_OF_TREE.some((work) => plan.works.has(work))) return;
+  const data = dataOf(plan, 'a');
+  const stores: Stores = new Map();
+  await firstPushes(plan, 'a', data, plan.tools, stores);
+  if (!plan.works.has('pull')) verify(plan, 'a', data, stores);
+  await unchangedPushes(plan, data, stores);
+  if (plan.works.has('pull')) await pulls(plan, data, stores);
+  await repeated(plan, 'check', stores, (store) => store.check());
+  await repeated(plan, 'ls', stores, (store) => store.tree());
+  if (plan.works.has('zstd3'))
+    await variants(plan, 'zstd3', data, [plakard('zstd 3', { compression: 'zstd 3' })]);
+  if (plan.works.has('cores')) await variants(plan, 'cores', data, byWorkers());
+  // last, as it changes the data
+  if (plan.works.has('d')) await changedPushes(plan, data, stores);
+  await closeAll(plan, stores);
+}
+
+function byWorkers(): Tool[] {
+  const possible = WORKERS.filter((workers) => workers <= availableParallelism());
+  return possible.map((workers) => plakard(`${workers} workers`, { workers }));
+}
+
+/** First pushes of plakard with other settings. */
+async function variants(plan: Plan, work: WorkName, data: Data, tools: readonly Tool[]): Promise<void> {
+  const stores: Stores = new Map();
+  await firstPushes(plan, work, data, tools, stores);
+  await closeAll(plan, stores);
+}
+
+/** First push of data of its own. */
+async function pushWork(plan: Plan, work: 'b' | 'c' | 'e'): Promise<void> {
+  if (!plan.works.has(work)) return;
+  const data = dataOf(plan, work);
+  const stores: Stores = new Map();
+  await firstPushes(plan, work, data, plan.tools, stores);
+  verify(plan, work, data, stores);
+  await closeAll(plan, stores);
+}
+
+/** What is measured on repositories with many snapshots. */
+async function manyWorks(plan: Plan): Promise<void> {
+  if (!(['snapshots', 'cat', 'status'] as const).some((work) => plan.works.has(work))) return;
+  const data = dataOf(plan, 'tiny');
+  const count = Math.max(SNAPSHOTS_MIN, Math.round(SNAPSHOTS * plan.scale));
+  const stores: Stores = new Map();
+  for (const tool of plan.tools) {
+    const store = await tool.create(emptyDirectory(plan, tool.name), data.directory);
+    stores.set(tool, store);
+    if (plan.works.size === 1 && plan.works.has('status')) continue;
+    progress(`making ${count} snapshots with ${tool.name}`);
+    await store.multiply(count);
+  }
+  await repeated(plan, 'snapshots', stores, (store) => store.snapshots());
+  await repeated(plan, 'cat', stores, (store) => store.cat(TINY_FILE));
+  for (let round = 0; round < plan.runs * QUICK_REPEATS; round++)
+    for (const [tool, store] of stores) {
+      const command = plan.works.has('status') ? store.status?.() : undefined;
+      if (command !== undefined) await once(plan, 'status', tool.name, command, store);
+    }
+  await closeAll(plan, stores);
+}
+
+/** Runs everything that was asked for. */
+export async function runWorks(plan: Plan): Promise<void> {
+  mkdirSync(path.join(plan.directory, 'data'), { recursive: true });
+  await treeWorks(plan);
+  await pushWork(plan, 'b');
+  await pushWork(plan, 'e');
+  await pushWork(plan, 'c');
+  await manyWorks(plan);
+}
