@@ -37,6 +37,10 @@ function connectFailure(error: unknown): unknown {
   return error;
 }
 
+function connectionLost(): Failure {
+  return new Failure('plakard ended the connection', '', { remedy: 'its log says why' });
+}
+
 export class Connection {
   /** What is being done, for the problems that the daemon reports meanwhile: `push home`. */
   about: string | undefined;
@@ -73,8 +77,9 @@ export class Connection {
     try {
       return await this.#channel.query(type, payload, reply, timeoutMs === undefined ? {} : { timeoutMs });
     } catch (error) {
+      if (!this.#channel.closed) throw error;
       // a channel that broke says why; its queries only say that it did
-      throw this.#lost ?? error;
+      throw this.#lost ?? connectionLost();
     }
   }
 
