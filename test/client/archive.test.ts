@@ -86,7 +86,7 @@ describe('archive', () => {
 describe('headers', () => {
   const entry = { type: '0', mode: 0o100644, uid: 0, gid: 0, size: 0, mtimeSec: 0, mtimeNsec: 0 };
   const list = (header: Buffer) =>
-    execFileSync('tar', ['--numeric-owner', ''-tvf', '-'], {
+    execFileSync('tar', ['--numeric-owner', '-tvf', '-'], {
       input: Buffer.concat([header, Buffer.alloc(1024)]),
       encoding: 'latin1',
       env: { ...process.env, TZ: 'UTC', LC_ALL: 'C' },
