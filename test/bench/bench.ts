@@ -79,15 +79,19 @@ function parse(args: readonly string[]) {
   }
 }
 
-/** A directory that the daemon's children can pass through, as they are not root. */
+/**
+ * A directory that the daemon's children can pass through, as they are not root.
+ * Below one that was named it is of our own name, as it will be removed.
+ */
 function workDirectory(given: string | undefined): string {
   if (given === undefined) {
     const made = mkdtempSync(path.join(tmpdir(), 'plakard-bench-'));
     chmodSync(made, 0o755);
     return made;
   }
-  mkdirSync(given, { recursive: true, mode: 0o755 });
-  return path.resolve(given);
+  const named = path.resolve(given, 'plakard-bench');
+  mkdirSync(named, { recursive: true, mode: 0o755 });
+  return named;
 }
 
 async function main(args: readonly string[]): Promise<void> {
