@@ -56,6 +56,19 @@ describe('the stream of old nodes', () => {
     }
   });
 
+  test('a node that began in a short piece goes on in a longer one', async () => {
+    const planted = await plant(TREE);
+    const whole = Buffer.concat(await piecesOf(planted, 1 << 18));
+    for (let cut = 1; cut < whole.length; cut++) {
+      const stream = new NodeStream(() => undefined);
+      stream.push(Buffer.from(whole.subarray(0, cut)));
+      const got = items(stream);
+      stream.push(Buffer.from(whole.subarray(cut)));
+      got.push(...items(stream));
+      assert.deepEqual(got, ['0  last', '1 a b c last', '2 x y last', '3  last', '3 z last', '2  last']);
+    }
+  });
+
   test('a big directory comes as its leaves, each followed by what is below it', async () => {
     const big: Record<string, object | string> = {};
     for (let i = 0; i < 9000; i++) big[`${i}`.padStart(6, '0')] = i % 1000 === 0 ? { below: 'file' } : 'file';

@@ -180,8 +180,9 @@ export class SegmentStore {
 
   /** The segment is in a pack and in the table. */
   stored(sequence: number, sealedBytes: number): void {
-    if (!this.#underWay.delete(sequence))
-      throw new Failure('store segment', String(sequence), { cause: 'unknown' });
+    if (sequence > this.#sequence) throw new Failure('store segment', String(sequence), { cause: 'unknown' });
+    // one of a generation that failed may still arrive: it is there, but nobody counts on it
+    if (!this.#underWay.delete(sequence)) return;
     this.totals.storedBytes += sealedBytes;
     if (this.#underWay.size === 0) this.#wake();
   }

@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { after, describe, test } from 'node:test';
+import { describe as describeError, Failure } from '../../src/error.ts';
+import { CHUNK_DATA, CHUNK_TREE } from '../../src/keys/derive.ts';
+import { connectPeers } from './peers.ts';
+
+/** Bytes that nothing deduplicates, from a seed. */
+function bytesOf(seed: string, length: number): Buffer {
+  const digest = createHash('sha256').update(seed).digest();
+  const data = Buffer.alloc(length);
+  for (let i = 0; i < length; i++) data[i] = (digest[i & 31] ?? 0) ^ (i >> 5) ^ (i * 31);
+  return data;
+}
+
+async function putAll(
+  peers: ReturnType<typeof connectPeers>,
+  count: number,
+  length: number,
+): Promise<Buffer[]> {
+  const ids: Buffer[] = [];
+  for (let i = 0; i < count; i++) {
+    const id = Buffer.alloc(32);
+    const waiting = peers.store.put(CHUNK_DATA, bytesOf(`chunk ${i}`, length), id);
+    if (waiting !== undefined) await waiting;
+    ids.push(id);
+  }
+  return ids;
+}
+
+describe('SegmentStore', () => {
+  const peers = connectPeers(2);
+  after(() => peers.close());
+
+  test('stores each chunk once, waiting for slots, and all of it by the flush', async () => {
+    const ids = await putAll(peers, 64, 200_000);
+    const again = await putAll(peers, 64, 200_000);
+    assert.deepEqual(again, ids);
+    await peers.store.flush(peers.store.generation);
+    assert.equal(peers.store.totals.chunks, 64);
+    assert.equal(peers.store.totals.addedBytes, 64 * 200_000);
+    // segments are closed at 1 MiB, so five or six chunks are in each
+    assert.ok(peers.segments.length >= 64 / 6 && peers.segments.length <= 64 / 5 + 1);
+    assert.equal(
+      peers.segments.reduce((sum, raw) => sum + raw.readUInt32LE(raw.length - 4), 0),
+      64,
+    );
+    for (const id of ids) assert.ok(peers.store.has(id));
+  });
+
+  test('kinds do not pass for each other, and classes do not share segments', async () => {
+    const before = peers.segments.length;
+    const data = Buffer.from('the same bytes');
+    const [asData, asTree] = [Buffer.alloc(32), Buffer.alloc(32)];
+    await peers.store.put(CHUNK_DATA, data, asData);
+    await peers.store.put(CHUNK_TREE, data, asTree);
+    assert.notDeepEqual(asData, asTree);
+    await peers.store.flush(peers.store.generation);
+    assert.equal(peers.segments.length, before + 2);
+  });
+
+  test('memory does not grow with what is on its way: without slots it waits', async () => {
+    const release = peers.hold();
+    let done = false;
+    const putting = (async () => {
+      for (let i = 0; i < 40; i++)
+        await peers.store.put(CHUNK_DATA, bytesOf(`held ${i}`, 400_000), Buffer.alloc(32));
+      done = true;
+    })();
+    for (let turns = 0; turns < 50; turns++) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(done, false);
+    release();
+    await putting;
+    await peers.store.flush(peers.store.generation);
+  });
+
+  test('what was on its way is forgotten when storing fails, and no commit comes after it', async () => {
+    const release = peers.hold();
+    const { generation } = peers.store;
+    const id = Buffer.alloc(32);
+    await peers.store.put(CHUNK_DATA, bytesOf('lost', 1000), id);
+    assert.ok(peers.store.has(id));
+    peers.store.fail(new Failure('write pack', 'x', { cause: 'no space left on device' }));
+    assert.equal(peers.store.has(id), false);
+    await assert.rejects(peers.store.flush(generation), (error) =>
+      /no space left on device/.test(describeError(error)),
+    );
+    release();
+    // the next push begins under the new generation, and succeeds
+    await peers.store.put(CHUNK_DATA, bytesOf('lost', 1000), id);
+    await peers.store.flush(peers.store.generation);
+    assert.ok(peers.store.has(id));
+  });
+});
+
+describe('SegmentFetcher', () => {
+  test('many readers share few slots, and each gets its own bytes', async () => {
+    const peers = connectPeers(2);
+    const ids = await putAll(peers, 60, 300_000);
+    await peers.store.flush(peers.store.generation);
+    const order = ids.map((_, i) => (i * 37) % ids.length);
+    const got = await Promise.all(
+      order.map((i) => peers.fetcher.get(CHUNK_DATA, ids[i] ?? Buffer.alloc(32), 300_000)),
+    );
+    for (const [at, i] of order.entries()) assert.ok(got[at]?.equals(bytesOf(`chunk ${i}`, 300_000)));
+    peers.close();
+  });
+
+  test('a segment that cannot be had fails its readers, and gives the slot back', async () => {
+    const peers = connectPeers(1);
+    const ids = await putAll(peers, 20, 300_000);
+    await peers.store.flush(peers.store.generation);
+    peers.broken.add(0);
+    const results = await Promise.allSettled(ids.map((id) => peers.fetcher.get(CHUNK_DATA, id, 300_000)));
+    const failed = results.filter(({ status }) => status === 'rejected').length;
+    assert.ok(failed >= 3 && failed <= 4, `${failed} chunks were in the broken segment`);
+    peers.broken.clear();
+    for (const id of ids) await peers.fetcher.get(CHUNK_DATA, id, 300_000);
+    peers.close();
+  });
+
+  test('bytes that are not what their id says do not leave', async () => {
+    const peers = connectPeers(1);
+    const [id = Buffer.alloc(32)] = await putAll(peers, 1, 5000);
+    await peers.store.flush(peers.store.generation);
+    const [segment] = peers.segments;
+    assert.ok(segment !== undefined);
+    segment[1234] = (segment[1234] ?? 0) ^ 1;
+    await assert.rejects(peers.fetcher.get(CHUNK_DATA, id, 5000), { kind: 'damaged' });
+    segment[1234] ^= 1;
+    await assert.rejects(peers.fetcher.get(CHUNK_TREE, id, 5000), { kind: 'damaged' });
+    await assert.rejects(peers.fetcher.get(CHUNK_DATA, id, 4999), { kind: 'damaged' });
+    peers.close();
+  });
+
+  test('an answer that nobody asked for is refused', () => {
+    const peers = connectPeers(1);
+    assert.throws(
+      () => peers.fetcher.fetched(99, 10),
+      (error) => /nobody asked/.test(describeError(error)),
+    );
+    peers.close();
+  });
+});

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, test } from 'node:test';
+import { CHUNK_DATA, gearTable } from '../../src/keys/derive.ts';
+import { FileReader } from '../../src/processes/chunker/file.ts';
+import { Bytes } from '../../src/snapshot/bytes.ts';
+import { ContentWriter, extents } from '../../src/snapshot/content.ts';
+import { Splitter } from '../../src/snapshot/splitter.ts';
+import { connectPeers } from './peers.ts';
+
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
+const peers = connectPeers(2);
+const splitter = new Splitter(gearTable(Buffer.alloc(32, 3)));
+after(() => {
+  peers.close();
+  fs.rmSync(directory, { recursive: true });
+});
+
+/** Reads a file as a push would, and back again from its chunks. */
+async function roundTrip(file: string, sizeBytes: number, sparse: boolean) {
+  const content = new ContentWriter(peers.store);
+  const reader = new FileReader(peers.store, splitter);
+  const fd = fs.openSync(file);
+  content.begin(0);
+  await reader.read(fd, sizeBytes, sparse, content);
+  fs.closeSync(fd);
+  const out = new Bytes();
+  const { size } = content;
+  await content.finish(out);
+  await peers.store.flush(peers.store.generation);
+  const parts: { data: Buffer | undefined; length: number }[] = [];
+  for await (const { id, length } of extents(peers.fetcher, Buffer.from(out.since(0))))
+    parts.push({ data: id && (await peers.fetcher.get(CHUNK_DATA, id, length)), length });
+  return { size, parts, bytes: Buffer.concat(parts.map(({ data, length }) => data ?? Buffer.alloc(length))) };
+}
+
+function write(name: string, data: Buffer): string {
+  const file = path.join(directory, name);
+  fs.writeFileSync(file, data);
+  return file;
+}
+
+describe('FileReader', () => {
+  test('small files are one chunk, empty ones none', async () => {
+    for (const length of [1, 100, 4096, 256 << 10]) {
+      const data = randomBytes(length);
+      const { parts, bytes } = await roundTrip(write(`small ${length}`, data), length, false);
+      assert.equal(parts.length, 1);
+      assert.ok(bytes.equals(data));
+    }
+    assert.equal((await roundTrip(write('empty', Buffer.alloc(0)), 0, false)).parts.length, 0);
+  });
+
+  test('large files are split where their contents say, and come back', async () => {
+    const data = randomBytes(21_000_000);
+    const first = await roundTrip(write('large', data), data.length, false);
+    assert.ok(first.bytes.equals(data));
+    assert.ok(first.parts.length > 5);
+    // an insertion near the beginning leaves most of the chunks as they were
+    const { chunks } = peers.store.totals;
+    const inserted = Buffer.concat([data.subarray(0, 1000), Buffer.from('inserted'), data.subarray(1000)]);
+    const second = await roundTrip(write('inserted', inserted), inserted.length, false);
+    assert.ok(second.bytes.equals(inserted));
+    assert.ok(peers.store.totals.chunks - chunks <= 3);
+  });
+
+  test('a file that grew after it was looked at is read to its end', async () => {
+    const data = randomBytes(900_000);
+    const { bytes } = await roundTrip(write('grown', data), 300_000, false);
+    assert.ok(bytes.equals(data));
+  });
+
+  test('a file that shrank is read as far as it goes', async () => {
+    for (const claimed of [5000, 5_000_000]) {
+      const data = randomBytes(1000);
+      const { bytes, size } = await roundTrip(write('shrunk', data), claimed, false);
+      assert.ok(bytes.equals(data));
+      assert.equal(size, 1000);
+    }
+  });
+
+  test('holes stay holes', async () => {
+    const file = write('sparse', Buffer.alloc(0));
+    const fd = fs.openSync(file, 'r+');
+    const data = randomBytes(8192);
+    fs.writeSync(fd, data, 0, data.length, 4 << 20);
+    fs.ftruncateSync(fd, 64 << 20);
+    fs.closeSync(fd);
+    const { parts, size, bytes } = await roundTrip(file, 64 << 20, true);
+    assert.equal(size, 64 << 20);
+    assert.deepEqual(
+      parts.map((part) => (part.data === undefined ? 'hole' : 'data')),
+      ['hole', 'data', 'hole'],
+    );
+    assert.ok(bytes.subarray(4 << 20, (4 << 20) + 8192).equals(data));
+    assert.ok(fs.readFileSync(file).equals(bytes));
+  });
+
+  test('a file that is all hole costs no chunk', async () => {
+    const file = write('hollow', Buffer.alloc(0));
+    fs.truncateSync(file, 2 ** 43);
+    const { chunks } = peers.store.totals;
+    const content = new ContentWriter(peers.store);
+    content.begin(0);
+    const fd = fs.openSync(file);
+    await new FileReader(peers.store, splitter).read(fd, 2 ** 43, true, content);
+    fs.closeSync(fd);
+    assert.equal(content.size, 2 ** 43);
+    assert.equal(peers.store.totals.chunks, chunks);
+  });
+
+  test('files without a size are read all the same', async () => {
+    const { bytes } = await roundTrip('/proc/cpuinfo', 0, false);
+    assert.match(bytes.toString(), /processor/);
+  });
+
+  test('what cannot be read throws with the call', async () => {
+    const content = new ContentWriter(peers.store);
+    content.begin(0);
+    const fd = fs.openSync(directory);
+    assert.throws(() => new FileReader(peers.store, splitter).read(fd, 100, false, content), {
+      code: 'EISDIR',
+    });
+    fs.closeSync(fd);
+  });
+});
