@@ -8,13 +8,13 @@ import { createCipheriv, createHash } from 'node:crypto';
 import {
   closeSync,
   type Dirent,
+  existsSync,
   lstatSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -271,7 +271,7 @@ export function measureTree(directory: string): { files: number; bytes: number }
   return total;
 }
 
-/** A file beside the directory: what is in it is complete, and as it was made. */
+/** A file beside the directory that says its scale: what is in there is complete, and as it was made. */
 function marker(directory: string): string {
   return `${directory}.done`;
 }
@@ -280,12 +280,12 @@ function marker(directory: string): string {
 export function makeData(top: string, name: DataName, scale: number): Data {
   const directory = path.join(top, name);
   const done = marker(directory);
-  if (statSync(done, { throwIfNoEntry: false }) === undefined) {
+  if (!existsSync(done) || readFileSync(done, 'utf8') !== `${scale}`) {
     progress(`making data ${name}: ${ABOUT[name]}`);
-    rmSync(directory, { recursive: true, force: true });
+    for (const old of [done, directory]) rmSync(old, { recursive: true, force: true });
     mkdirSync(directory);
     MAKERS[name](directory, scale);
-    writeFileSync(done, '');
+    writeFileSync(done, `${scale}`);
   }
   run({ argv: ['sh', '-c', 'find "$1" -type f -exec cat {} + > /dev/null', 'sh', directory] });
   return { directory, about: ABOUT[name], ...measureTree(directory) };
