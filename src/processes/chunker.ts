@@ -182,6 +182,12 @@ class Chunker {
     });
   }
 
+  /** A scanner is gone, and with it the walks that it was at. */
+  scannerLost(source: string, why: unknown): void {
+    const failure = new Failure('scan', source, { cause: why ?? 'its scanner ended' });
+    for (const push of this.#pushes.values()) if (push.source === source) push.fail(failure);
+  }
+
   /** One push after another: what each added and stored is then its own. */
   #push(request: PushRequest, walker: Channel, control: Channel): Promise<Summary> {
     if (this.#waiting >= PUSHES_WAITING_MAX)
@@ -365,4 +371,5 @@ export function chunker(context: ChildContext): void {
   context.onPeer('crypto', () => undefined);
   context.onPeer('control', (channel) => started().serveControl(channel));
   context.onPeer('scanner', (channel) => started().serveWalker(channel, () => true));
+  context.onPeerLost('scanner', (source, why) => running?.scannerLost(source, why));
 }

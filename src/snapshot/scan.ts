@@ -53,7 +53,12 @@ class Scans {
     this.#channel = channel;
     this.#options = options;
     channel.handler(SCAN, ({ payload }) => {
-      this.#current = this.#begin(payload);
+      try {
+        this.#current = this.#begin(payload);
+      } catch (error) {
+        this.#fail(payload.job, error);
+        return;
+      }
       this.#last = this.#last.then(() => this.#run());
     });
     channel.handler(NODES, ({ payload }) => {
@@ -104,11 +109,14 @@ class Scans {
     try {
       await current.walker.run();
     } catch (error) {
-      const failure = new Failure('walk', this.#options.paths.join(', '), { cause: error });
-      if (!this.#channel.closed) this.#channel.message(SCAN_FAILED, { job: current.job, ...toWire(failure) });
+      this.#fail(current.job, new Failure('walk', this.#options.paths.join(', '), { cause: error }));
     } finally {
       closeAll(this.#opened.splice(0));
     }
+  }
+
+  #fail(job: number, error: unknown): void {
+    if (!this.#channel.closed) this.#channel.message(SCAN_FAILED, { job, ...toWire(error) });
   }
 
   readonly #opened: number[] = [];

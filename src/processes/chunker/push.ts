@@ -108,6 +108,11 @@ export class Push {
     return this.#request.job;
   }
 
+  /** The configured source, or empty where a client walks. */
+  get source(): string {
+    return this.#request.source;
+  }
+
   /** From the first message to the walker to the durable snapshot. */
   async run(): Promise<Summary> {
     const { store, catalog, walker, storage, now, fetcher } = this.#parts;
