@@ -138,11 +138,21 @@ export class Catalog {
     return 'no such snapshot';
   }
 
-  /** The parent for a push: the latest of the same host, source and paths. */
-  async parentFor(host: string, source: string, paths: readonly Buffer[]): Promise<Snapshot | undefined> {
+  /**
+   * The parent for a push: the latest of the same host, source and paths. What a
+   * client walks has a parent of the same user's only: the tree goes to the
+   * client, and what is unchanged is taken over without being opened.
+   */
+  async parentFor(
+    host: string,
+    source: string,
+    paths: readonly Buffer[],
+    user: string,
+  ): Promise<Snapshot | undefined> {
     const same = (header: SnapshotHeader) =>
       header.host === host &&
       header.source === source &&
+      (source !== '' || header.user === user) &&
       header.paths.length === paths.length &&
       header.paths.every((path, i) => paths[i]?.equals(path) === true);
     return (await this.list()).findLast(({ header }) => same(header));

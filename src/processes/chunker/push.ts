@@ -116,12 +116,12 @@ export class Push {
   /** From the first message to the walker to the durable snapshot. */
   async run(): Promise<Summary> {
     const { store, catalog, walker, storage, now, fetcher } = this.#parts;
-    const { host, source, paths, job } = this.#request;
+    const { host, user, source, paths, job } = this.#request;
     const startedMs = now();
     const before = { ...store.totals };
     const held = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
     try {
-      this.#parent = await catalog.parentFor(host, source, paths);
+      this.#parent = await catalog.parentFor(host, source, paths, user);
       const root = this.#parent?.header.root;
       const trustBeforeSec = this.#parent && Math.floor(this.#parent.header.time / 1000) - CLOCK_SLACK_SEC;
       walker.message(SCAN, { job, root: root && { id: root.id, length: root.length }, trustBeforeSec });
