@@ -10,6 +10,7 @@ import * as path from 'node:path';
 /** Layers from the top down. A file may import its own directory and any layer further down. */
 export const LAYERS: readonly (readonly string[])[] = [
   ['plakard.ts', 'plakarctl.ts'],
+  ['daemon.ts'],
   ['processes'],
   ['client'],
   ['snapshot', 'repository', 'config'],
@@ -18,7 +19,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['privsep'],
   ['ipc'],
   ['sys'],
-  ['error.ts'],
+  ['error.ts', 'log.ts', 'version.ts'],
 ];
 
 /** Imports between two directories of one layer. */

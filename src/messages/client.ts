@@ -12,7 +12,6 @@ export const PATH_MAX_BYTES = 64 << 10;
 export const TAGS_MAX = 32;
 export const PATHS_MAX = 64;
 export const SNAPSHOTS_MAX = 4096;
-export const PROBLEMS_MAX = 4096;
 
 const name = text(NAME_MAX_CHARS);
 const repository = optional(name);

@@ -12,9 +12,6 @@ import { summary } from './client.ts';
 export const BATCH_MAX_BYTES = (1 << 20) + (256 << 10);
 /** Descriptors in one batch; the kernel's limit for one sendmsg is 253. */
 export const BATCH_MAX_DESCRIPTORS = 128;
-/** What the walker may have under way, unacknowledged. */
-export const BATCH_WINDOW_BYTES = 1 << 20;
-export const BATCH_WINDOW_DESCRIPTORS = 512;
 /** Old nodes in one message, and under way. A node is at most 4 MiB less a bit, and is sent in pieces. */
 export const NODES_MAX_BYTES = 256 << 10;
 export const NODES_WINDOW_BYTES = 2 << 20;

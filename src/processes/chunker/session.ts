@@ -3,7 +3,6 @@
  * the headers it may see and with verified chunks by id. See messages/reader.ts.
  * A client that breaks the rules loses its session, nobody else anything.
  */
-import { closeSync } from 'node:fs';
 import { Failure, toWire } from '../../error.ts';
 import { Channel, channelPair } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
@@ -223,9 +222,4 @@ export class Session {
 function fail(failed: Failed, index: number, error: unknown): void {
   const { kind, text } = toWire(error);
   failed.push({ index, kind, text: text.slice(0, 1024) });
-}
-
-/** Closes what `open` made for the client, once it has been sent. */
-export function closeFds(fds: readonly number[]): void {
-  for (const fd of fds) closeSync(fd);
 }
