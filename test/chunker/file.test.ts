@@ -23,7 +23,7 @@ after(() => {
 async function roundTrip(file: string, sizeBytes: number, sparse: boolean) {
   const content = new ContentWriter(peers.store);
   const reader = new FileReader(peers.store, splitter);
-  const fd = fs.openSync(file);
+  const fd = fs.openSync(file, 'r');
   content.begin(0);
   await reader.read(fd, sizeBytes, sparse, content);
   fs.closeSync(fd);
@@ -105,7 +105,7 @@ describe('FileReader', () => {
     const { chunks } = peers.store.totals;
     const content = new ContentWriter(peers.store);
     content.begin(0);
-    const fd = fs.openSync(file);
+    const fd = fs.openSync(file, 'r');
     await new FileReader(peers.store, splitter).read(fd, 2 ** 43, true, content);
     fs.closeSync(fd);
     assert.equal(content.size, 2 ** 43);
@@ -120,7 +120,7 @@ describe('FileReader', () => {
   test('what cannot be read throws with the call', async () => {
     const content = new ContentWriter(peers.store);
     content.begin(0);
-    const fd = fs.openSync(directory);
+    const fd = fs.openSync(directory, 'r');
     assert.throws(() => new FileReader(peers.store, splitter).read(fd, 100, false, content), {
       code: 'EISDIR',
     });
