@@ -10,7 +10,8 @@ import { parseArgs } from 'node:util';
 import { type Configuration, print } from './config/config.ts';
 import { describe, EXIT_CODES, Failure, kindOf } from './error.ts';
 import { openLog } from './log.ts';
-import { ConfigurationRefused, Parent, readConfiguration } from './processes/parent.ts';
+import { ConfigurationRefused, readConfiguration } from './processes/parent/configuration.ts';
+import { Parent, type ParentOptions } from './processes/parent.ts';
 import { VERSION } from './version.ts';
 
 const DEFAULT_CONFIGURATION = '/etc/plakard.conf';
@@ -83,7 +84,11 @@ function report(error: unknown): void {
 }
 
 /** Runs the command; sets the exit code. */
-export async function runDaemon(args: readonly string[], main: string): Promise<void> {
+export async function runDaemon(
+  args: readonly string[],
+  main: string,
+  timeouts: ParentOptions['timeouts'] = {},
+): Promise<void> {
   try {
     const options = parse(args);
     if (options === undefined) {
@@ -99,8 +104,8 @@ export async function runDaemon(args: readonly string[], main: string): Promise<
         cause: 'plakard must be started as root, as it gives that up child by child',
         kind: 'not-permitted',
       });
-    const configuration = readConfiguration(options.file, options.macros);
-    if (options.foreground) await runForeground(options, configuration, main);
+    const { configuration } = readConfiguration({ path: options.file, macros: options.macros });
+    if (options.foreground) await runForeground(options, configuration, main, timeouts);
     else await detach(args, configuration);
   } catch (error) {
     report(error);
@@ -108,17 +113,31 @@ export async function runDaemon(args: readonly string[], main: string): Promise<
 }
 
 function checkOnly({ file, macros, verbose }: Options): void {
-  const configuration = readConfiguration(file, macros);
+  const { configuration } = readConfiguration({ path: file, macros });
   if (verbose) process.stdout.write(print(configuration));
   else say('configuration OK');
 }
 
-async function runForeground(options: Options, configuration: Configuration, main: string): Promise<void> {
+async function runForeground(
+  options: Options,
+  configuration: Configuration,
+  main: string,
+  timeouts: ParentOptions['timeouts'] = {},
+): Promise<void> {
   process.title = 'plakard: parent';
   const log = openLog(configuration.log, options.verbose, (line) => writeSync(2, line));
   const { file, macros } = options;
   const parent = new Parent(
-    { configurationPath: file, macros, main, log, now: Date.now, random: randomBytes },
+    {
+      path: file,
+      macros,
+      main,
+      log,
+      now: Date.now,
+      nowMs: () => performance.now(),
+      random: randomBytes,
+      timeouts,
+    },
     configuration,
   );
   for (const signal of ['SIGTERM', 'SIGINT'] as const)

@@ -108,7 +108,9 @@ export const status = record({
 
 /** Control's events while a request is at work; they precede its reply. */
 export const PROGRESS = message(32, 'progress', progress);
-export const PROBLEM = message(33, 'problem', record({ job: integer(), ...problemFields }), { maxBytes: 1 << 20 });
+export const PROBLEM = message(33, 'problem', record({ job: integer(), ...problemFields }), {
+  maxBytes: 1 << 20,
+});
 
 export const STATUS = message(34, 'status', nothing);
 export const STATUS_IS = message(35, 'status is', status, { maxBytes: 1 << 20 });

@@ -11,8 +11,15 @@ import { OBJECT_MAX_BYTES } from './data.ts';
 const name = text(NAME_MAX_CHARS);
 const key = bytes(32, 32);
 
-/** control → parent: bring up (and connect) what a job on these needs. */
-export const NEED = message(192, 'need', record({ repository: name, source: optional(name) }));
+/**
+ * control → parent: bring up (and connect) what a job on these needs, and leave
+ * it as it is until the job is over; with a source where its scanner is needed.
+ */
+export const NEED = message(
+  192,
+  'need',
+  record({ job: integer(1), repository: name, source: optional(name) }),
+);
 export const READY_FOR = message(
   193,
   'ready for',
@@ -134,3 +141,8 @@ export const LOG = message(
 );
 /** parent → control: the listening socket (one descriptor). */
 export const LISTEN = message(215, 'listen', nothing, { maxDescriptors: 1 });
+/** control → parent: a job that NEED was answered for is over. */
+export const RELEASE = message(216, 'release', record({ job: integer(1) }));
+/** control → parent: which death since then was the end of a job on these? */
+export const WHY = message(217, 'why', record({ repository: name, source: optional(name), sinceMs: real }));
+export const WHY_IS = message(218, 'why is', record({ text: optional(text(4096)) }));

@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { Failure } from '../error.ts';
 import { Channel, channelPair } from '../ipc/channel.ts';
-import type { Received } from '../ipc/message.ts';
+import type { MessageType, Received } from '../ipc/message.ts';
 import { openRing, type Ring, SlotPool } from '../ipc/ring.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import { ChunkHasher, gearTable } from '../keys/derive.ts';
@@ -205,8 +205,8 @@ class Chunker {
       walker,
       now: Date.now,
       random: randomBytes,
-      onProgress: (progress) => control.message(PROGRESS, progress),
-      onProblem: (problem) => control.message(PROBLEM, { job: request.job, ...problem }),
+      onProgress: (progress) => tell(control, PROGRESS, progress),
+      onProblem: (problem) => tell(control, PROBLEM, { job: request.job, ...problem }),
     });
     this.#pushes.set(request.job, push);
     this.#waiting++;
@@ -243,6 +243,13 @@ class Chunker {
     });
   }
 
+  /** Control is gone, and its clients with it: nobody waits for what they asked for. */
+  controlLost(): void {
+    const failure = new Failure('push', '', { cause: 'control died', kind: 'interrupted' });
+    for (const push of this.#pushes.values()) push.fail(failure);
+    for (const cancel of this.#cancels.values()) cancel();
+  }
+
   #session(message: Received<PayloadOf<typeof SESSION.shape>>, control: Channel): void {
     const { job, sources } = message.payload;
     if (this.#cancels.size >= SESSIONS_MAX)
@@ -264,7 +271,7 @@ class Chunker {
       .catch(() => undefined)
       .then(() => {
         this.#cancels.delete(job);
-        control.message(JOB_OVER, { job });
+        tell(control, JOB_OVER, { job });
       });
   }
 
@@ -296,7 +303,7 @@ class Chunker {
       // the client has been told by SCAN_FAILED
       .catch(() => undefined)
       .then(async () => {
-        control.message(JOB_OVER, { job });
+        tell(control, JOB_OVER, { job });
         await walker.drained();
         walker.close();
       })
@@ -312,8 +319,8 @@ class Chunker {
       catalog: this.#catalog,
       storage: this.#storage,
       now: Date.now,
-      onProgress: (progress) => control.message(PROGRESS, progress),
-      onProblem: (problem) => control.message(PROBLEM, { job, ...problem }),
+      onProgress: (progress) => tell(control, PROGRESS, progress),
+      onProblem: (problem) => tell(control, PROBLEM, { job, ...problem }),
     });
     this.#cancels.set(job, () => check.cancel());
     try {
@@ -337,6 +344,11 @@ class Chunker {
     await Promise.all(names.map((name) => this.#storage.query(DELETE, { kind: 'snapshots', name }, OK)));
     control.reply(message, REMOVED, { repository: this.#context.instance, snapshots: names });
   }
+}
+
+/** Tells control what it may hear or miss: it may have died. */
+function tell<T>(control: Channel, type: MessageType<T>, payload: T): void {
+  if (!control.closed) control.message(type, payload);
 }
 
 /** The process: waits for its ring and keys, then serves control, walkers and clients. */
@@ -369,6 +381,7 @@ export function chunker(context: ChildContext): void {
   };
   context.onPeer('storage', () => undefined);
   context.onPeer('crypto', () => undefined);
+  context.onPeerLost('control', () => running?.controlLost());
   context.onPeer('control', (channel) => started().serveControl(channel));
   context.onPeer('scanner', (channel) => started().serveWalker(channel, () => true));
   context.onPeerLost('scanner', (source, why) => running?.scannerLost(source, why));

@@ -5,10 +5,8 @@
  * the job to the chunker of its repository. It opens no file and holds no key;
  * what clients read and write goes past it.
  */
-import net from 'node:net';
-import { Failure } from '../error.ts';
-import { Channel } from '../ipc/channel.ts';
-import { greet } from '../ipc/connect.ts';
+import { Failure, kindOf } from '../error.ts';
+import type { Channel } from '../ipc/channel.ts';
 import type { MessageType, Received } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import {
@@ -57,113 +55,94 @@ import {
   PARENT_STATUS_IS,
   PARENT_STOP,
   READY_FOR,
+  RELEASE,
+  WHY,
+  WHY_IS,
 } from '../messages/parent.ts';
 import type { ChildContext } from '../privsep/child.ts';
-import { peerGroups } from '../sys/server.ts';
-import { closeAll, peerCredentials } from '../sys/socket.ts';
-import { type Job, Jobs } from './control/jobs.ts';
-import { type Caller, Permits } from './control/permits.ts';
+import { answer, type Client, Clients } from './control/clients.ts';
+import { type Job, Jobs, type Request } from './control/jobs.ts';
+import { Permits } from './control/permits.ts';
+import type { ControlStart } from './parent/control.ts';
 
 type Settings = PayloadOf<typeof CONTROL_SETTINGS.shape>;
 
-/** Clients at once: in all, and of one user who is not root. */
-const CLIENTS_MAX = 256;
-const CLIENTS_PER_USER_MAX = 64;
-
-/** A connected client. */
-interface Client {
-  readonly caller: Caller;
-  readonly channel: Channel;
-}
-
 class Control {
   readonly #context: ChildContext;
-  readonly #clients = new Set<Client>();
-  readonly #jobs = new Jobs();
+  readonly #clients: Clients;
+  readonly #jobs: Jobs;
   #settings: Settings | undefined;
   #permits: Permits | undefined;
 
   constructor(context: ChildContext) {
     this.#context = context;
-    context.parent.handler(CONTROL_SETTINGS, (message) => {
+    const { parent } = context;
+    this.#jobs = new Jobs({
+      first: (context.settings as ControlStart).firstJob,
+      now: Date.now,
+      release: (job) => parent.message(RELEASE, { job: job.number }),
+    });
+    this.#clients = new Clients({
+      serve: (client) => this.#serve(client),
+      gone: (client) => this.#gone(client),
+      refused: () => undefined,
+    });
+    parent.handler(CONTROL_SETTINGS, (message) => {
       this.#settings = message.payload;
       this.#permits = new Permits(message.payload.permits);
-      context.parent.reply(message, PARENT_DONE, {});
+      parent.reply(message, PARENT_DONE, {});
     });
-    context.parent.handler(LISTEN, (message) => {
-      this.#listen(message.fds[0] ?? -1);
-      context.parent.reply(message, PARENT_DONE, {});
+    parent.handler(LISTEN, (message) => {
+      const server = this.#clients.listen(message.fds[0] ?? -1);
+      context.onStop(() => {
+        server.close();
+      });
+      parent.reply(message, PARENT_DONE, {});
     });
     context.onPeer('chunker', (channel) => this.#serveChunker(channel));
-  }
-
-  // ---- clients come and go
-
-  #listen(fd: number): void {
-    const server = net.createServer({ pauseOnConnect: true }, (socket) => this.#accept(socket));
-    server.on('error', (error) => {
-      throw new Failure('listen', '', { cause: error });
+    context.onPeerLost('chunker', (repository) => {
+      for (const job of this.#jobs.on(repository)) this.#jobs.end(job.number);
     });
-    server.listen({ fd });
-    this.#context.onStop(() => {
-      server.close();
-    });
-  }
-
-  /** A new connection is given its channel and closed: the channel is what the client talks on. */
-  #accept(socket: net.Socket): void {
-    socket.on('error', () => socket.destroy());
-    const fd = descriptorOf(socket);
-    try {
-      const { pid, uid, gid } = peerCredentials(fd);
-      const ofUser = [...this.#clients].filter((client) => client.caller.uid === uid).length;
-      if (this.#clients.size >= CLIENTS_MAX || (uid !== 0 && ofUser >= CLIENTS_PER_USER_MAX)) return;
-      const caller = { pid, uid, groups: [gid, ...peerGroups(fd)] };
-      this.#serve({ caller, channel: new Channel(greet(fd), { name: `client ${pid} of user ${uid}` }) });
-    } catch {
-      // it hung up before it was greeted: its loss alone
-    } finally {
-      socket.destroy();
-    }
   }
 
   #serve(client: Client): void {
-    this.#clients.add(client);
-    const { channel } = client;
-    channel.handler(STATUS, (message) => this.#status(client, message));
-    channel.handler(CREATE, (message) => this.#create(client, message));
-    channel.handler(OPEN, (message) => this.#open(client, message));
-    channel.handler(PUSH, (message) => this.#push(client, message));
-    channel.handler(PUSH_PATH, (message) => this.#pushPath(client, message));
-    channel.handler(CHECK, (message) => this.#check(client, message));
-    channel.handler(REMOVE, (message) => this.#remove(client, message));
-    channel.handler(INFO, (message) => this.#info(client, message));
-    channel.handler(RELOAD, (message) => this.#toParent(client, message, 'reload', PARENT_RELOAD));
-    channel.handler(STOP, (message) => this.#toParent(client, message, 'stop', PARENT_STOP));
-    channel.dispatch().then(
-      () => this.#gone(client),
-      // a client that breaks the rules pays alone
-      () => this.#gone(client),
-    );
+    const requests: <T>(type: MessageType<T>, respond: (message: Received<T>) => Promise<void>) => void = (
+      type,
+      respond,
+    ) => answer(client, type, (_, message) => respond(message));
+    requests(STATUS, (message) => this.#status(client, message));
+    requests(CREATE, (message) => this.#create(client, message));
+    requests(OPEN, (message) => this.#open(client, message));
+    requests(PUSH, (message) => this.#push(client, message));
+    requests(PUSH_PATH, (message) => this.#pushPath(client, message));
+    requests(CHECK, (message) => this.#check(client, message));
+    requests(REMOVE, (message) => this.#remove(client, message));
+    requests(INFO, (message) => this.#info(client, message));
+    requests(RELOAD, (message) => this.#toParent(client, message, 'reload', PARENT_RELOAD));
+    requests(STOP, (message) => this.#toParent(client, message, 'stop', PARENT_STOP));
   }
 
   /** What a client that went away had asked for is given up. */
   #gone(client: Client): void {
-    this.#clients.delete(client);
-    client.channel.close();
-    for (const job of this.#jobs.of(client))
-      this.#chunker(job.repository)?.message(CANCEL, { job: job.number });
+    for (const job of this.#jobs.of(client)) {
+      job.isCancelled = true;
+      const chunker = this.#chunker(job.repository);
+      if (chunker?.closed === false) chunker.message(CANCEL, { job: job.number });
+    }
   }
 
   // ---- jobs
-
   #chunker(repository: string): Channel | undefined {
     return this.#context.peer('chunker', repository);
   }
 
   #serveChunker(channel: Channel): void {
-    channel.handler(PROGRESS, ({ payload }) => this.#jobs.progress(payload));
-    channel.handler(PROBLEM, ({ payload }) => this.#jobs.problem(payload));
+    channel.handler(PROGRESS, ({ payload }) => {
+      this.#jobs.progress(payload);
+    });
+    channel.handler(PROBLEM, ({ payload }) => {
+      this.#jobs.problem(payload);
+    });
     channel.handler(JOB_OVER, ({ payload }) => this.#jobs.end(payload.job));
   }
 
@@ -196,40 +175,78 @@ class Control {
     return this.#permits.check(caller, operation, repository, source);
   }
 
-  /** Brings up what a job needs, and returns the chunker that does it. */
-  async #ready(repository: string, source?: string): Promise<Channel> {
-    await this.#context.parent.query(NEED, { repository, source }, READY_FOR);
+  #job(client: Client, operation: string, repository: string, source?: string): Job {
+    const request: Request = {
+      operation,
+      repository,
+      source,
+      user: String(client.caller.uid),
+      channel: client.channel,
+    };
+    return this.#jobs.begin(client, request);
+  }
+
+  /** Brings up what the job needs, and returns the chunker that does it. It stays up until the job ends. */
+  async #ready(job: Job): Promise<Channel> {
+    const { number, repository, operation } = job;
+    // a path that a client walks needs no scanner: only configured sources are named
+    const need = { job: number, repository, source: job.source };
+    const { payload } = await this.#context.parent.query(NEED, need, READY_FOR);
+    job.ready = payload;
+    job.isHeld = true;
+    if (job.isCancelled) throw new Failure(operation, '', { cause: 'interrupted', kind: 'interrupted' });
     const chunker = this.#chunker(repository);
     if (chunker === undefined)
       throw new Failure('use repository', repository, { cause: 'it is not running' });
     return chunker;
   }
 
-  #job(client: Client, operation: string, repository: string, source?: string): Job {
-    const { channel } = client;
-    return this.#jobs.begin(client, {
-      operation,
-      repository,
-      source,
-      user: String(client.caller.uid),
-      channel,
-    });
+  /** Does a job's work; what fails says whose death it was, if it was one. */
+  async #work<T>(job: Job, work: (chunker: Channel) => Promise<T>): Promise<T> {
+    try {
+      return await work(await this.#ready(job));
+    } catch (error) {
+      this.#jobs.end(job.number);
+      const death = kindOf(error) === 'failed' ? await this.#why(job) : undefined;
+      throw death === undefined ? error : new Failure(death, '');
+    }
   }
 
-  /** Runs a job that ends with the chunker's reply, which is the client's too; the client says which job failed. */
+  async #why({ repository, source, startedMs }: Job): Promise<string | undefined> {
+    const { payload } = await this.#context.parent.query(
+      WHY,
+      { repository, source, sinceMs: startedMs },
+      WHY_IS,
+    );
+    return payload.text;
+  }
+
+  /** Runs a job that ends with the chunker's reply, which is the client's too. */
   async #relay<A, B, T, R>(
     client: Client,
     message: Received<A>,
     job: Job,
-    ask: { type: MessageType<T>; payload: T; reply: MessageType<R>; answer: MessageType<B>; source?: string },
+    ask: { type: MessageType<T>; payload: T; reply: MessageType<R>; answer: MessageType<B> },
   ): Promise<void> {
-    try {
-      const chunker = await this.#ready(job.repository, ask.source);
-      const { payload } = await chunker.query(ask.type, ask.payload, ask.reply);
-      client.channel.reply(message, ask.answer, payload as unknown as B);
-    } finally {
-      this.#jobs.end(job.number);
-    }
+    const payload = await this.#work(
+      job,
+      async (chunker) => (await chunker.query(ask.type, ask.payload, ask.reply)).payload,
+    );
+    this.#jobs.end(job.number);
+    client.channel.reply(message, ask.answer, payload as unknown as B);
+  }
+
+  /** Begins a job that goes on between client and chunker, over what the chunker sends for it. */
+  async #hand<A, T, R>(
+    client: Client,
+    message: Received<A>,
+    job: Job,
+    ask: { type: MessageType<T>; payload: T; reply: MessageType<R> },
+  ): Promise<void> {
+    await this.#work(job, async (chunker) => {
+      const { payload, fds } = await chunker.query(ask.type, ask.payload, ask.reply);
+      client.channel.reply(message, ask.reply, payload, fds, { given: true });
+    });
   }
 
   // ---- requests
@@ -251,19 +268,12 @@ class Control {
     const { operation } = message.payload;
     const { name } = this.#repository(operation, message.payload.repository);
     const sources = this.#permit(client, operation, name);
-    const chunker = await this.#ready(name);
     const job = this.#job(client, operation, name);
-    try {
-      const opened = await chunker.query(SESSION, { job: job.number, sources }, OPENED);
-      try {
-        client.channel.reply(message, OPENED, opened.payload, opened.fds);
-      } finally {
-        closeAll(opened.fds);
-      }
-    } catch (error) {
-      this.#jobs.end(job.number);
-      throw error;
-    }
+    await this.#hand(client, message, job, {
+      type: SESSION,
+      payload: { job: job.number, sources },
+      reply: OPENED,
+    });
   }
 
   async #push(client: Client, message: Received<PayloadOf<typeof PUSH.shape>>): Promise<void> {
@@ -285,7 +295,6 @@ class Control {
       payload,
       reply: PUSHED,
       answer: PUSHED,
-      source,
     });
   }
 
@@ -294,20 +303,9 @@ class Control {
     const { host } = this.#configured();
     const { name } = this.#repository('push', message.payload.repository);
     this.#permit(client, 'push', name);
-    const chunker = await this.#ready(name);
     const job = this.#job(client, 'push', name);
-    try {
-      const payload = { job: job.number, host, user: job.user, paths, tags };
-      const opened = await chunker.query(PUSH_CLIENT, payload, PUSH_OPENED);
-      try {
-        client.channel.reply(message, PUSH_OPENED, opened.payload, opened.fds);
-      } finally {
-        closeAll(opened.fds);
-      }
-    } catch (error) {
-      this.#jobs.end(job.number);
-      throw error;
-    }
+    const payload = { job: job.number, host, user: job.user, paths, tags };
+    await this.#hand(client, message, job, { type: PUSH_CLIENT, payload, reply: PUSH_OPENED });
   }
 
   async #check(client: Client, message: Received<PayloadOf<typeof CHECK.shape>>): Promise<void> {
@@ -341,13 +339,13 @@ class Control {
   async #info(client: Client, message: Received<PayloadOf<typeof INFO.shape>>): Promise<void> {
     const { name, location, compression } = this.#repository('info', message.payload.repository);
     this.#permit(client, 'info', name);
-    const { payload: ready } = await this.#context.parent.query(
-      NEED,
-      { repository: name, source: undefined },
-      READY_FOR,
-    );
-    const chunker = await this.#ready(name);
-    const { payload } = await chunker.query(HOLDINGS, {}, HOLDINGS_ARE);
+    const job = this.#job(client, 'info', name);
+    const { ready, payload } = await this.#work(job, async (chunker) => ({
+      ready: job.ready,
+      payload: (await chunker.query(HOLDINGS, {}, HOLDINGS_ARE)).payload,
+    }));
+    this.#jobs.end(job.number);
+    if (ready === undefined) throw new Failure('info', name, { cause: 'it is not ready' });
     const { id, format, created, encryption } = ready;
     client.channel.reply(message, INFO_IS, {
       name,
@@ -371,14 +369,6 @@ class Control {
     await this.#context.parent.query(type, {}, PARENT_DONE);
     client.channel.reply(message, DONE, {});
   }
-}
-
-/** The descriptor of an accepted socket, which node:net keeps to itself. */
-function descriptorOf(socket: net.Socket): number {
-  const handle: unknown = Reflect.get(socket, '_handle');
-  const fd: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined;
-  if (typeof fd !== 'number') throw new Failure('accept client', '', { cause: 'no descriptor' });
-  return fd;
 }
 
 export function control(context: ChildContext): void {

@@ -1,27 +1,16 @@
 /**
  * parent: the root process. It reads the configuration and the key files,
  * makes the control socket, declares and starts the children, gives each what
- * it may have, and answers the few questions that control may ask. It is
- * outside the data path, and serves nobody else.
+ * it may have, answers the few questions that control may ask, and brings back
+ * what dies. It is outside the data path, and serves nobody else.
  */
-import { accessSync, closeSync, constants, mkdirSync, readFileSync, statSync, unlinkSync } from 'node:fs';
-import { hostname } from 'node:os';
-import {
-  type Configuration,
-  checkFiles,
-  diskFiles,
-  formatError,
-  parseFile,
-  resolveGroup,
-  resolveUser,
-} from '../config/config.ts';
+import { accessSync, chmodSync, chownSync, constants, mkdirSync, statSync } from 'node:fs';
+import type { Configuration, Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
 import {
-  CONTROL_SETTINGS,
-  LISTEN,
   MADE,
   MAKE,
   NEED,
@@ -31,241 +20,268 @@ import {
   PARENT_STATUS_IS,
   PARENT_STOP,
   READY_FOR,
+  RELEASE,
+  WHY,
+  WHY_IS,
 } from '../messages/parent.ts';
 import { child } from '../privsep/declare.ts';
-import { Supervisor } from '../privsep/supervise.ts';
-import { listenUnix } from '../sys/server.ts';
-import { connectUnix } from '../sys/socket.ts';
+import type { Exit } from '../privsep/start.ts';
+import { Supervisor, type SupervisorOptions } from '../privsep/supervise.ts';
 import { VERSION } from '../version.ts';
-import { type GroupTools, RepositoryGroup } from './parent/group.ts';
+import {
+  type ConfigurationPlace,
+  controlSettings,
+  readConfiguration,
+  sameStatement,
+  socketGroup,
+  userOf,
+} from './parent/configuration.ts';
+import { ControlProcess } from './parent/control.ts';
+import { Falls } from './parent/falls.ts';
+import { EMPTY_DIRECTORY, type GroupTools, RepositoryGroup } from './parent/group.ts';
+import { type Lease, Leases } from './parent/leases.ts';
 import { scannerSettings } from './parent/scanner.ts';
 
-export const EMPTY_DIRECTORY = '/var/empty';
-const CONNECT_TIMEOUT_MS = 1000;
-
 /** What the parent runs on. */
-export interface ParentOptions {
-  readonly configurationPath: string;
-  readonly macros: Readonly<Record<string, string>>;
+export interface ParentOptions extends ConfigurationPlace {
   /** absolute path of src/plakard.ts: what children run */
   readonly main: string;
   readonly log: Log;
   readonly now: () => number;
+  /** of a monotonic clock */
+  readonly nowMs: () => number;
   readonly random: (bytes: number) => Buffer;
+  /** how long children may take; the supervisor's own where missing */
+  readonly timeouts?: Pick<SupervisorOptions, 'stallTimeoutMs' | 'stopTimeoutMs' | 'termTimeoutMs'>;
 }
 
-/** Reads and checks a configuration; throws a Failure whose text has one line for each error. */
-export function readConfiguration(path: string, macros: Readonly<Record<string, string>>): Configuration {
-  const files = diskFiles(process.getuid?.() ?? 0);
-  const { configuration, errors } = parseFile(path, {
-    files,
-    macros,
-    host: hostname(),
-    system: process.platform,
-  });
-  const all = errors.length > 0 || configuration === undefined ? errors : checkFiles(configuration, files);
-  if (configuration === undefined || all.length > 0)
-    throw new ConfigurationRefused(path, all.map(formatError));
-  return configuration;
-}
-
-/** A configuration with errors: a line for each, as `file:line:column: message`. */
-export class ConfigurationRefused extends Failure {
-  readonly lines: readonly string[];
-
-  constructor(path: string, lines: readonly string[]) {
-    const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : '';
-    super('read configuration', path, { cause: `${lines[0] ?? 'nothing in it'}${more}` });
-    this.lines = lines;
-  }
-}
+/** What every process but control does for one repository or source. */
+type Kind = 'repository' | 'source';
 
 export class Parent {
   readonly #options: ParentOptions;
   readonly #supervisor: Supervisor;
   readonly #groups = new Map<string, RepositoryGroup>();
+  readonly #leases = new Leases();
+  readonly #falls: Falls;
   readonly #startedMs: number;
+  readonly #stopping = new AbortController();
+  /** what changes as soon as no job uses it, by `repository NAME` and `source NAME` */
+  readonly #changes = new Map<string, Promise<void>>();
+  readonly #control: ControlProcess;
   #configuration: Configuration;
-  #stopping = false;
+  #reloading: Promise<void> | undefined;
+  #reloadAgain: Promise<void> | undefined;
 
   constructor(options: ParentOptions, configuration: Configuration) {
     this.#options = options;
     this.#configuration = configuration;
     this.#startedMs = options.now();
-    const { log } = options;
+    this.#falls = new Falls(options.now);
+    const { log, nowMs } = options;
     this.#supervisor = new Supervisor({
+      ...options.timeouts,
       main: options.main,
       execArguments: process.execArgv,
       output: (name, line) => log.warn(line, { process: name }),
     });
-    this.#supervisor.on('death', (exit) => {
-      log.error(describe(exit.failure), { process: exit.name });
-      this.#failed ??= exit.failure;
-      void this.stop();
-    });
+    this.#supervisor.on('death', (exit) => this.#death(exit));
     this.#supervisor.on('complaint', (name, peer, failure) =>
       log.error(`${peer.role} ${peer.instance} broke the rules: ${describe(failure)}`, { process: name }),
     );
+    this.#control = new ControlProcess(
+      {
+        supervisor: this.#supervisor,
+        log,
+        nowMs,
+        user: userOf(configuration, 'control'),
+        stopping: this.#stopping.signal,
+        serve: (channel) => this.#serveControl(channel),
+      },
+      controlSettings(configuration),
+    );
   }
-
-  #failed: Failure | undefined;
 
   /** Starts everything; resolves when clients can connect. */
   async start(): Promise<void> {
-    const { socket } = this.#configuration;
-    refuseSecond(socket.path);
+    const { socket, sources, repositories } = this.#configuration;
     makeEmptyDirectory();
-    this.#declareControl();
-    this.#declareScanners();
-    for (const repository of this.#configuration.repositories)
-      this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools()));
-    await this.#supervisor.start(['control']);
-    const control = this.#supervisor.channel('control');
-    await control.query(CONTROL_SETTINGS, this.#controlSettings(), PARENT_DONE);
-    const gid = socket.group === undefined ? 0 : resolveGroup(socket.group, readAccounts('/etc/group'));
-    const fd = listenUnix(socket.path, { gid, mode: socket.mode });
-    this.#supervisor.atEnd(() => unlinkSync(socket.path));
-    try {
-      await control.query(LISTEN, {}, PARENT_DONE, { fds: [fd] });
-    } finally {
-      closeSync(fd);
-    }
+    for (const source of sources) this.#declareScanner(source);
+    for (const repository of repositories)
+      this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools(this.#configuration)));
+    await this.#control.start(socket.path, { gid: socketGroup(this.#configuration), mode: socket.mode });
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
 
   /** Stops everything in order. */
   async stop(): Promise<void> {
-    if (this.#stopping) return;
-    this.#stopping = true;
+    this.#stopping.abort();
     await this.#supervisor.shutdown();
   }
 
-  /** Resolves when everything has stopped; rejects if it was a child's death that stopped it. */
+  /** Resolves when everything has stopped. */
   async finished(): Promise<void> {
-    const failure = (await this.#supervisor.finished) ?? this.#failed;
+    const failure = await this.#supervisor.finished;
     if (failure !== undefined) throw failure;
   }
 
-  /** Reads the configuration again and applies what can be applied while running. */
-  async reload(): Promise<void> {
-    const { configurationPath, macros, log } = this.#options;
-    const next = readConfiguration(configurationPath, macros);
-    const before = this.#configuration;
-    if (next.socket.path !== before.socket.path)
-      throw new Failure('reload', configurationPath, {
-        cause: 'the socket changed',
-        remedy: 'restart plakard',
-      });
-    this.#configuration = next;
-    await this.#retireChanged(before, next);
-    this.#declareScanners();
-    const control = this.#supervisor.channel('control');
-    await control.query(CONTROL_SETTINGS, this.#controlSettings(), PARENT_DONE);
-    log.info(`reloaded ${configurationPath}`, { process: 'parent' });
+  /** A child died unasked: whoever waits for it is told why, and it comes back. */
+  #death(exit: Exit): void {
+    const { role, instance } = exit;
+    const text = exit.failure.cause;
+    this.#options.log.error(`died: ${describe(text)}`, { process: exit.name });
+    if (this.#stopping.signal.aborted) return;
+    if (role === 'control') {
+      this.#leases.clear();
+      this.#control.fell(exit);
+    } else if (role === 'scanner') this.#falls.note(`source ${instance}`, exit);
+    else {
+      const repository = instance.replace(/\/.*$/, '');
+      this.#falls.note(`repository ${repository}`, exit);
+      this.#groups.get(repository)?.fell(exit);
+    }
   }
 
-  /** Stops the children of what is gone or has changed; they come back when they are needed. */
-  async #retireChanged(before: Configuration, next: Configuration): Promise<void> {
-    for (const source of before.sources) {
-      const same = next.sources.find(({ name }) => name === source.name);
-      if (same !== undefined && sameStatement(same, source)) continue;
-      await this.#supervisor.stop([`scanner ${source.name}`]);
-      this.#supervisor.forget(`scanner ${source.name}`);
+  // ---- reload
+
+  /**
+   * Reads the configuration again. Nothing changes unless all of it is right;
+   * then new jobs run under it, and what running jobs use changes when they are
+   * over. Whoever asks meanwhile waits for one more reload, however many ask.
+   */
+  reload(): Promise<void> {
+    if (this.#reloading === undefined) {
+      this.#reloading = this.#reload().finally(() => {
+        this.#reloading = undefined;
+      });
+      return this.#reloading;
     }
-    for (const repository of before.repositories) {
-      const same = next.repositories.find(({ name }) => name === repository.name);
-      if (same !== undefined && sameStatement(same, repository)) continue;
-      await this.#groups.get(repository.name)?.retire();
-      this.#groups.delete(repository.name);
-    }
-    for (const repository of next.repositories)
-      if (!this.#groups.has(repository.name))
-        this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools()));
+    this.#reloadAgain ??= this.#reloading
+      .catch(() => undefined)
+      .then(() => {
+        this.#reloadAgain = undefined;
+        return this.reload();
+      });
+    return this.#reloadAgain;
+  }
+
+  async #reload(): Promise<void> {
+    const { path, log } = this.#options;
+    const before = this.#configuration;
+    const { configuration: next } = readConfiguration(this.#options);
+    this.#refuseFixed(before, next);
+    const settings = controlSettings(next);
+    const gid = socketGroup(next);
+    const toolsChanged = !sameStatement(toolsOf(before), toolsOf(next));
+    this.#tools(next);
+    // from here on nothing is refused
+    this.#configuration = next;
+    chownSync(next.socket.path, 0, gid);
+    chmodSync(next.socket.path, next.socket.mode);
+    const rolesChanged = before.users.scanner !== next.users.scanner;
+    for (const name of changed(before.sources, next.sources, rolesChanged))
+      this.#change('source', name, () => this.#changeSource(name));
+    for (const name of changed(before.repositories, next.repositories, toolsChanged))
+      this.#change('repository', name, () => this.#changeRepository(name));
+    await this.#control.configure(settings);
+    log.info(`reloaded ${path}`, { process: 'parent' });
+  }
+
+  /** What cannot change while running. */
+  #refuseFixed(before: Configuration, next: Configuration): void {
+    const fixed: readonly (readonly [string, unknown, unknown])[] = [
+      ['the socket', before.socket.path, next.socket.path],
+      ['the state directory', before.state, next.state],
+      ["control's user", before.users.control, next.users.control],
+    ];
+    for (const [what, was, is] of fixed)
+      if (was !== is)
+        throw new Failure('reload', this.#options.path, {
+          cause: `${what} changed`,
+          remedy: 'restart plakard',
+        });
+  }
+
+  /** Runs `change` when no job uses the thing; jobs that come meanwhile wait until it is done. */
+  #change(kind: Kind, name: string, change: () => Promise<void>): void {
+    const { log } = this.#options;
+    const key = `${kind} ${name}`;
+    if (this.#changes.has(key)) return;
+    const jobs = this.#leases.count(kind, name);
+    if (jobs > 0) log.info(`${key} changes when its ${jobs} running jobs are over`, { process: 'parent' });
+    const done = this.#leases
+      .idle(kind, name)
+      .then(change)
+      .catch((error: unknown) => log.error(`change ${key}: ${describe(error)}`, { process: 'parent' }))
+      .finally(() => this.#changes.delete(key));
+    this.#changes.set(key, done);
+  }
+
+  async #changeSource(name: string): Promise<void> {
+    const scanner = `scanner ${name}`;
+    await this.#supervisor.stop([scanner]);
+    this.#supervisor.forget(scanner);
+    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
+    if (source !== undefined) this.#declareScanner(source);
+  }
+
+  async #changeRepository(name: string): Promise<void> {
+    await this.#groups.get(name)?.retire();
+    this.#groups.delete(name);
+    const repository = this.#configuration.repositories.find((candidate) => candidate.name === name);
+    if (repository !== undefined)
+      this.#groups.set(name, new RepositoryGroup(repository, this.#tools(this.#configuration)));
   }
 
   // ---- declarations
 
-  #user(role: keyof Configuration['users']) {
-    return resolveUser(this.#configuration.users[role], readAccounts('/etc/passwd'), role);
-  }
-
-  #tools(): GroupTools {
-    const { now, random } = this.#options;
+  #tools(configuration: Configuration): GroupTools {
+    const { now, nowMs, random, log } = this.#options;
     return {
       supervisor: this.#supervisor,
+      log,
       now,
+      nowMs,
       random,
-      cpus: this.#configuration.cpu,
-      chunkerUser: this.#user('chunker'),
-      cryptoUser: this.#user('crypto'),
-      storageUser: this.#user('storage'),
+      stopping: this.#stopping.signal,
+      cpus: configuration.cpu,
+      chunkerUser: userOf(configuration, 'chunker'),
+      cryptoUser: userOf(configuration, 'crypto'),
+      storageUser: userOf(configuration, 'storage'),
     };
-  }
-
-  #declareControl(): void {
-    this.#supervisor.declare(
-      child('control')
-        .user(this.#user('control'))
-        .chroot(EMPTY_DIRECTORY)
-        .profile('control')
-        .limit('nofile', 2048)
-        .mayTalkTo('chunker')
-        .servedBy((channel) => this.#serveControl(channel)),
-    );
   }
 
   /** A scanner runs in its source's own path; several paths share the root directory above them. */
-  #declareScanners(): void {
-    for (const source of this.#configuration.sources) {
-      const name = `scanner ${source.name}`;
-      if (this.#supervisor.running.includes(name)) continue;
-      const { root, settings } = scannerSettings(source);
-      this.#supervisor.declare(
-        child('scanner')
-          .instance(source.name)
-          .user(this.#user('scanner'))
-          .chroot(root)
-          .profile('scanner')
-          .capabilities('CAP_DAC_READ_SEARCH')
-          .limit('nofile', 4096)
-          .mayTalkTo('chunker')
-          .settings(settings),
-      );
-    }
-  }
-
-  #controlSettings(): PayloadOf<typeof CONTROL_SETTINGS.shape> {
-    const { repositories, sources, permits } = this.#configuration;
-    const passwd = readAccounts('/etc/passwd');
-    const group = readAccounts('/etc/group');
-    return {
-      host: hostname(),
-      repositories: repositories.map(({ name, location, compression }) => ({
-        name,
-        location: location.path,
-        compression: compression.kind === 'none' ? 'none' : `zstd ${compression.level}`,
-      })),
-      sources: sources.map(({ name, paths }) => ({ name, paths: [...paths] })),
-      permits: permits.map(({ subject, name, operations, source, repository }) => ({
-        uid: subject === 'user' ? resolveUser(name, passwd, 'control').uid : undefined,
-        gid: subject === 'group' ? resolveGroup(name, group) : undefined,
-        operations: [...operations],
-        source,
-        repository,
-      })),
-    };
+  #declareScanner(source: Source): void {
+    const { root, settings } = scannerSettings(source);
+    this.#supervisor.declare(
+      child('scanner')
+        .instance(source.name)
+        .user(userOf(this.#configuration, 'scanner'))
+        .chroot(root)
+        .profile('scanner')
+        .capabilities('CAP_DAC_READ_SEARCH')
+        .limit('nofile', 4096)
+        .mayTalkTo('chunker')
+        .settings(settings),
+    );
   }
 
   // ---- what control may ask
 
   #serveControl(channel: Channel): void {
     channel.handler(NEED, async (message) => {
-      const { repository, source } = message.payload;
-      const group = this.#group(repository);
-      const config = await group.ready();
-      await this.#supervisor.connect('control', group.chunker);
-      if (source !== undefined) await this.#needScanner(source, group.chunker);
-      channel.reply(message, READY_FOR, config);
+      const { payload } = message;
+      channel.reply(message, READY_FOR, await this.#need(payload));
+    });
+    channel.handler(RELEASE, ({ payload }) => {
+      this.#leases.release(payload.job);
+    });
+    channel.handler(WHY, async (message) => {
+      const { repository, source, sinceMs } = message.payload;
+      const keys = source === undefined ? [] : [`source ${source}`];
+      const text = await this.#falls.since([`repository ${repository}`, ...keys], sinceMs);
+      channel.reply(message, WHY_IS, { text });
     });
     channel.handler(MAKE, async (message) => {
       const group = this.#group(message.payload.repository);
@@ -275,12 +291,30 @@ export class Parent {
       await this.reload();
       channel.reply(message, PARENT_DONE, {});
     });
-    channel.handler(PARENT_STOP, async (message) => {
+    channel.handler(PARENT_STOP, (message) => {
       channel.reply(message, PARENT_DONE, {});
       // the client hears that it is done before control goes
       setImmediate(() => void this.stop());
     });
     channel.handler(PARENT_STATUS, (message) => channel.reply(message, PARENT_STATUS_IS, this.#status()));
+  }
+
+  /** Brings up what a job needs, and keeps it as it is until the job is over. */
+  async #need(lease: Lease): Promise<PayloadOf<typeof READY_FOR.shape>> {
+    const { job, repository, source } = lease;
+    await this.#changes.get(`repository ${repository}`);
+    if (source !== undefined) await this.#changes.get(`source ${source}`);
+    const group = this.#group(repository);
+    this.#leases.take(lease);
+    try {
+      const config = await group.ready();
+      await this.#supervisor.connect('control', group.chunker);
+      if (source !== undefined) await this.#needScanner(source, group.chunker);
+      return config;
+    } catch (error) {
+      this.#leases.release(job);
+      throw error;
+    }
   }
 
   #group(repository: string): RepositoryGroup {
@@ -322,7 +356,7 @@ export class Parent {
       version: VERSION,
       pid: process.pid,
       startedMs: this.#startedMs,
-      configuration: this.#options.configurationPath,
+      configuration: this.#options.path,
       repositories: repositories.map(({ name, location }) => ({
         name,
         location: location.path,
@@ -335,14 +369,23 @@ export class Parent {
   }
 }
 
-/** Whether two statements say the same, wherever they stand. */
-function sameStatement(a: object, b: object): boolean {
-  const withoutPlace = (key: string, value: unknown) => (key === 'at' ? undefined : value);
-  return JSON.stringify(a, withoutPlace) === JSON.stringify(b, withoutPlace);
+/** What the processes of every repository depend on. */
+function toolsOf({ cpu, users }: Configuration): unknown {
+  return [cpu, users.chunker, users.crypto, users.storage];
 }
 
-function readAccounts(path: string): (maxBytes: number) => Buffer {
-  return (maxBytes) => readFileSync(path).subarray(0, maxBytes);
+interface Named {
+  readonly name: string;
+}
+
+/** The names of what is new, gone or different; of everything where `all`. */
+function changed(before: readonly Named[], next: readonly Named[], all: boolean): string[] {
+  const names = new Set([...before, ...next].map(({ name }) => name));
+  return [...names].filter((name) => {
+    const was = before.find((candidate) => candidate.name === name);
+    const is = next.find((candidate) => candidate.name === name);
+    return all || !sameStatement(was, is);
+  });
 }
 
 /** The root directory of those that need none: made where the system has no such directory, never writable. */
@@ -354,20 +397,4 @@ function makeEmptyDirectory(): void {
       cause: 'others than root may write to it',
       remedy: `chown root ${EMPTY_DIRECTORY}; chmod 755 ${EMPTY_DIRECTORY}`,
     });
-}
-
-/** Throws if somebody serves the socket already; one that a dead daemon left is no obstacle. */
-function refuseSecond(path: string): void {
-  let fd: number;
-  try {
-    fd = connectUnix(path, CONNECT_TIMEOUT_MS);
-  } catch {
-    return;
-  }
-  closeSync(fd);
-  throw new Failure('listen on', path, {
-    cause: 'another plakard serves it',
-    kind: 'busy',
-    remedy: `plakarctl -s ${path} stop`,
-  });
 }

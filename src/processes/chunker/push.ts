@@ -140,7 +140,8 @@ export class Push {
       const header = this.#header(built, rootRef, startedMs, counts);
       const { name } = await catalog.add(header);
       const summary = this.#summary(name, header, built);
-      walker.message(SCAN_DONE, { job, summary });
+      // the snapshot is made, whether or not its walker lived to hear of it
+      if (!walker.closed) walker.message(SCAN_DONE, { job, summary });
       return summary;
     } catch (error) {
       this.fail(error);

@@ -1,53 +1,97 @@
 /**
  * What is at work, for whom: the table behind `status`, and the way from a
- * chunker's progress to the client that waits for it.
+ * chunker's progress to the client that waits for it. Invariant: whatever a job
+ * held is let go exactly once, when it ends.
  */
 import { Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { PROBLEM, PROGRESS, type progress, type status } from '../../messages/client.ts';
+import type { READY_FOR } from '../../messages/parent.ts';
 
 type Progress = PayloadOf<typeof progress>;
 type JobProblem = PayloadOf<typeof PROBLEM.shape>;
+type ReadyFor = PayloadOf<typeof READY_FOR.shape>;
 type JobState = PayloadOf<typeof status>['jobs'][number];
 
 const JOBS_MAX = 1024;
 
-export interface Job {
-  readonly number: number;
+/** What is known of a job when it begins. */
+export interface Request {
   readonly operation: string;
   readonly repository: string;
   readonly source: string | undefined;
   readonly user: string;
+  /** to whoever waits; undefined where nobody does */
+  readonly channel: Channel | undefined;
+}
+
+export interface Job extends Request {
+  readonly number: number;
   readonly startedMs: number;
-  readonly channel: Channel;
   /** whose it is */
   readonly owner: object;
+  /** the parent keeps for it what it needs */
+  isHeld: boolean;
+  /** what the parent said of its repository */
+  ready: ReadyFor | undefined;
+  /** whoever asked is gone */
+  isCancelled: boolean;
   files: number;
   bytes: number;
+  /** problems that its client was too slow for */
+  missed: number;
+}
+
+export interface JobsOptions {
+  /** number of the first */
+  readonly first: number;
+  readonly now: () => number;
+  /** called once for each job that held something, when it ends */
+  readonly release: (job: Job) => void;
 }
 
 export class Jobs {
   readonly #jobs = new Map<number, Job>();
-  #last = 0;
+  readonly #options: JobsOptions;
+  #next: number;
 
-  begin(
-    owner: object,
-    job: Pick<Job, 'operation' | 'repository' | 'source' | 'user' | 'channel'>,
-    nowMs = Date.now(),
-  ): Job {
+  constructor(options: JobsOptions) {
+    this.#options = options;
+    this.#next = options.first;
+  }
+
+  begin(owner: object, request: Request): Job {
     if (this.#jobs.size >= JOBS_MAX)
-      throw new Failure(job.operation, job.repository, {
+      throw new Failure(request.operation, request.repository, {
         cause: `${JOBS_MAX} jobs are at work`,
         kind: 'busy',
       });
-    const begun = { ...job, number: ++this.#last, startedMs: nowMs, owner, files: 0, bytes: 0 };
-    this.#jobs.set(begun.number, begun);
-    return begun;
+    const job: Job = {
+      ...request,
+      number: this.#next++,
+      startedMs: this.#options.now(),
+      owner,
+      isHeld: false,
+      ready: undefined,
+      isCancelled: false,
+      files: 0,
+      bytes: 0,
+      missed: 0,
+    };
+    this.#jobs.set(job.number, job);
+    return job;
   }
 
-  end(job: number): void {
-    this.#jobs.delete(job);
+  end(number: number): void {
+    const job = this.#jobs.get(number);
+    if (job === undefined) return;
+    this.#jobs.delete(number);
+    if (job.isHeld) this.#options.release(job);
+  }
+
+  get size(): number {
+    return this.#jobs.size;
   }
 
   /** What `owner` has at work. */
@@ -55,18 +99,38 @@ export class Jobs {
     return [...this.#jobs.values()].filter((job) => job.owner === owner);
   }
 
-  progress(payload: Progress): void {
+  /** What is at work on a repository. */
+  on(repository: string): Job[] {
+    return [...this.#jobs.values()].filter((job) => job.repository === repository);
+  }
+
+  progress(payload: Progress): Job | undefined {
     const job = this.#jobs.get(payload.job);
-    if (job === undefined) return;
+    if (job === undefined) return undefined;
     job.files = payload.files;
     job.bytes = payload.bytes;
     // a client that does not read misses progress, and nothing else
-    if (job.channel.writable) job.channel.message(PROGRESS, payload);
+    if (job.channel?.writable === true && !job.channel.closed) job.channel.message(PROGRESS, payload);
+    return job;
   }
 
-  problem(payload: JobProblem): void {
+  problem(payload: JobProblem): Job | undefined {
     const job = this.#jobs.get(payload.job);
-    if (job !== undefined && !job.channel.closed) job.channel.message(PROBLEM, payload);
+    if (job === undefined) return undefined;
+    const { channel } = job;
+    if (channel === undefined || channel.closed) return job;
+    if (!channel.writable) {
+      if (job.missed++ === 0) void this.#tellMissed(job, channel);
+    } else channel.message(PROBLEM, payload);
+    return job;
+  }
+
+  /** Says how many problems are missing, as soon as the client reads again. */
+  async #tellMissed(job: Job, channel: Channel): Promise<void> {
+    await channel.drained();
+    const text = `${job.missed} more problems were not sent, as they were read too slowly`;
+    job.missed = 0;
+    if (!channel.closed) channel.message(PROBLEM, { job: job.number, object: '', text, paths: undefined });
   }
 
   list(): JobState[] {

@@ -1,17 +1,21 @@
 /**
  * The processes of one repository, as the parent sees them: chunker, crypto
  * workers and storage, started together when they are first needed, given their
- * rings and keys, and ready when the index is loaded. Owns the order in which
- * that happens, and that each key goes to the process that may hold it alone.
+ * rings and keys, and ready when the index is loaded. As they share those, they
+ * fall together too: when one dies the others are put down, and all come back.
+ * Owns the order in which that happens, and that each key goes to the process
+ * that may hold it alone.
  */
 import { chownSync, closeSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Repository } from '../../config/config.ts';
-import { Failure } from '../../error.ts';
+import { describe, Failure } from '../../error.ts';
 import { derivePurposeKeys, FIRST_EPOCH, MASTER_KEY_BYTES } from '../../keys/derive.ts';
 import { FORMAT } from '../../keys/frame.ts';
 import type { Credential } from '../../keys/slot.ts';
+import type { Log } from '../../log.ts';
 import {
   CHUNKER_KEYS,
   CRYPTO_KEYS,
@@ -27,7 +31,9 @@ import {
   UNLOCK,
   UNLOCKED,
 } from '../../messages/parent.ts';
+import { Backoff } from '../../privsep/backoff.ts';
 import { child } from '../../privsep/declare.ts';
+import type { Exit } from '../../privsep/start.ts';
 import type { Supervisor } from '../../privsep/supervise.ts';
 import type { User } from '../../privsep/user.ts';
 import {
@@ -41,14 +47,23 @@ import { snapshotName } from '../../repository/snapshot.ts';
 import { memfdCreate } from '../../sys/memory.ts';
 import { PLAIN_SLOT_BYTES, plainSlots, SEALED_SLOT_BYTES, sealedSlots, slotRange } from '../rings.ts';
 
-const EMPTY_DIRECTORY = '/var/empty';
+/** The root directory of children that need no files. */
+export const EMPTY_DIRECTORY = '/var/empty';
 const CREDENTIAL_MAX_BYTES = 64 << 10;
 const WORKERS_MAX = 64;
 const DESCRIPTORS_MAX = 4096;
+/** Argon2 on a slow machine, at the highest cost that slots allow. */
+const KEYS_TIMEOUT_MS = 600_000;
+/** A job waits for processes that come back within this; else it fails and says so. */
+const PATIENCE_MS = 5000;
 
 export interface GroupTools {
   readonly supervisor: Supervisor;
+  readonly log: Log;
+  readonly stopping: AbortSignal;
   readonly now: () => number;
+  /** of a monotonic clock */
+  readonly nowMs: () => number;
   readonly random: (bytes: number) => Buffer;
   /** processors to use; all but one where undefined */
   readonly cpus: number | undefined;
@@ -70,8 +85,14 @@ export class RepositoryGroup {
   readonly #tools: GroupTools;
   readonly #workers: number;
   #ready: Promise<ReadyRepository> | undefined;
+  readonly #backoff = new Backoff();
+  readonly #retired = new AbortController();
   #creating = false;
-  state: 'idle' | 'starting' | 'ready' = 'idle';
+  /** the first death since the processes were last started */
+  #fallen: Failure | undefined;
+  /** when they come back, of the monotonic clock, while `state` is 'waiting' */
+  #backMs = 0;
+  state: 'idle' | 'starting' | 'ready' | 'waiting' = 'idle';
 
   constructor(repository: Repository, tools: GroupTools) {
     this.#repository = repository;
@@ -98,16 +119,80 @@ export class RepositoryGroup {
       return Promise.reject(
         new Failure('open repository', name, { cause: 'it is being created', kind: 'busy' }),
       );
-    this.#ready ??= this.#bringUp().catch(async (error: unknown) => {
-      this.#ready = undefined;
-      await this.#putDown();
-      throw new Failure('open repository', name, { cause: error });
-    });
+    const waitMs = this.#backMs - this.#tools.nowMs();
+    if (this.state === 'waiting' && waitMs > PATIENCE_MS)
+      return Promise.reject(
+        new Failure('open repository', name, {
+          cause: this.#fallen ?? 'its processes keep dying',
+          remedy: `they are started again in ${Math.ceil(waitMs / 1000)} s`,
+        }),
+      );
+    this.#ready ??= this.#open();
     return this.#ready;
+  }
+
+  async #open(): Promise<ReadyRepository> {
+    try {
+      return await this.#bringUp();
+    } catch (error) {
+      await this.#kill();
+      this.#ready = undefined;
+      throw new Failure('open repository', this.#repository.name, { cause: this.#fallen ?? error });
+    }
+  }
+
+  /** One of the processes died unasked. */
+  fell({ failure }: Exit): void {
+    this.#fallen ??= failure;
+    // what waits for an answer of the others gets none: they go too
+    if (this.state === 'starting') void this.#tools.supervisor.kill(this.#names);
+    if (this.state !== 'ready') return;
+    this.state = 'waiting';
+    this.#ready = this.#return();
+    // whoever needs it meanwhile awaits the same; nobody has to
+    this.#ready.catch(() => undefined);
+  }
+
+  /** Brings the processes back, until they stay up or cannot be brought up for a reason of their own. */
+  async #return(): Promise<ReadyRepository> {
+    const { log, nowMs, stopping } = this.#tools;
+    const of = { process: `storage ${this.#repository.name}` };
+    const signal = AbortSignal.any([stopping, this.#retired.signal]);
+    try {
+      for (;;) {
+        await this.#kill();
+        this.state = 'waiting';
+        const pauseMs = this.#backoff.next(nowMs());
+        this.#backMs = nowMs() + pauseMs;
+        log.info(`starts again in ${pauseMs} ms, with the others of its repository`, of);
+        await pause(pauseMs, undefined, { signal });
+        try {
+          const ready = await this.#bringUp();
+          log.info('serves again', of);
+          return ready;
+        } catch (error) {
+          if (this.#fallen === undefined) throw error;
+          log.error(`not back: ${describe(this.#fallen)}`, of);
+        }
+      }
+    } catch (error) {
+      await this.#kill();
+      this.#ready = undefined;
+      if (!signal.aborted) log.error(`not back: ${describe(error)}`, of);
+      throw new Failure('open repository', this.#repository.name, { cause: error });
+    }
+  }
+
+  async #kill(): Promise<void> {
+    const { supervisor } = this.#tools;
+    await supervisor.kill(this.#names);
+    for (const name of this.#names) supervisor.forget(name);
+    this.state = 'idle';
   }
 
   async #bringUp(): Promise<ReadyRepository> {
     this.state = 'starting';
+    this.#fallen = undefined;
     this.#checkDirectory();
     await this.#startProcesses();
     const { supervisor } = this.#tools;
@@ -123,6 +208,7 @@ export class RepositoryGroup {
     );
     const { master, epoch } = opened.payload;
     await this.#handOut(config, payload.config, master, epoch);
+    if (this.#fallen !== undefined) throw this.#fallen;
     this.state = 'ready';
     return describeConfig(config);
   }
@@ -241,6 +327,7 @@ export class RepositoryGroup {
         .user(cryptoUser)
         .chroot(EMPTY_DIRECTORY)
         .profile('worker')
+        .mayComputeFor(KEYS_TIMEOUT_MS)
         .settings({ type }),
     );
     await supervisor.start([name]);
@@ -332,6 +419,9 @@ export class RepositoryGroup {
 
   /** Stops the processes: the repository has left the configuration, or changed. */
   async retire(): Promise<void> {
+    this.#retired.abort();
+    // a start that is under way ends first, one way or the other
+    await this.#ready?.catch(() => undefined);
     this.#ready = undefined;
     await this.#putDown();
     for (const name of this.#names) this.#tools.supervisor.forget(name);
