@@ -4,6 +4,7 @@
  * needs is loaded by the command.
  */
 import fs from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { argumentBytes, type CommandLine, parseArguments } from './client/arguments.ts';
 import { COMMANDS } from './client/commands.ts';
 import { Session } from './client/session.ts';
@@ -23,7 +24,7 @@ function commandLine(): CommandLine {
 
 /** Ends the program when it is asked to: once in good order, the second time at once. */
 function hearSignals(session: Session): void {
-  const exit = () => process.exit(EXIT_CODES.interrupted);
+  const exit = () => void end(EXIT_CODES.interrupted);
   const hear = () => {
     if (session.signal.aborted) exit();
     session.interrupt();
@@ -32,25 +33,55 @@ function hearSignals(session: Session): void {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, hear);
 }
 
-async function main(): Promise<number> {
-  let session: Session | undefined;
+/** Says why the run failed, and what the exit code is. */
+async function conclude(session: Session, error: unknown): Promise<number> {
+  const failure = session.signal.aborted ? session.signal.reason : error;
+  const exitCode = EXIT_CODES[kindOf(failure)];
+  // whoever read our output has left: there is nobody to tell
+  if (failure instanceof ReaderGone) return exitCode;
   try {
-    const line = commandLine();
+    if (session.signal.aborted) await session.fail(failure);
+    else await session.finish(failure);
+  } catch (unwritten) {
+    if (unwritten instanceof ReaderGone || unwritten === failure) return exitCode;
+    await session.fail(unwritten);
+  }
+  return exitCode;
+}
+
+async function main(): Promise<number> {
+  let session: Session;
+  let line: CommandLine;
+  try {
+    line = commandLine();
     session = new Session(line, COMMANDS);
-    hearSignals(session);
+  } catch (error) {
+    fs.writeSync(2, `plakarctl: ${describe(error)}\n`);
+    return EXIT_CODES[kindOf(error)];
+  }
+  hearSignals(session);
+  try {
     const command = await line.command.load();
     await command.run(session, line.given);
     await session.finish();
     return 0;
   } catch (error) {
-    const failure = session?.signal.aborted === true ? session.signal.reason : error;
-    const exitCode = EXIT_CODES[kindOf(failure)];
-    // whoever read our output has left: there is nobody to tell
-    if (failure instanceof ReaderGone) return exitCode;
-    if (session === undefined) fs.writeSync(2, `plakarctl: ${describe(failure)}\n`);
-    else await session.finish(failure);
-    return exitCode;
+    return conclude(session, error);
   }
 }
 
-process.exit(await main());
+/**
+ * Ends the process, as the kernel does it. process.exit() waits for threads,
+ * of which one may be in a write to a pipe that nobody reads, or, in the
+ * compiler, wait for us.
+ */
+async function end(exitCode: number): Promise<never> {
+  const { exitNow } = await import('./sys/exit.ts');
+  flushCompileCache();
+  return exitNow(exitCode);
+}
+
+const exitCode = await main();
+// what never talked to the daemon has not loaded src/sys, and is not held up for it
+if (!Session.hasConnected) process.exit(exitCode);
+await end(exitCode);

@@ -7,6 +7,7 @@ import { Failure, type FailureKind, kindOf } from '../error.ts';
 import { usageFailure } from './arguments.ts';
 import type { Context } from './context.ts';
 import { safeName } from './escape.ts';
+import { ReaderGone } from './sink.ts';
 
 /** SNAPSHOT[:PATH] as it was written. */
 export interface Target {
@@ -47,7 +48,8 @@ export async function within<T>(operation: string, object: string, work: () => P
   try {
     return await work();
   } catch (cause) {
-    if (cause instanceof Failure && cause.operation === operation) throw cause;
+    if (cause instanceof ReaderGone || (cause instanceof Failure && cause.operation === operation))
+      throw cause;
     throw new Failure(operation, object, { cause });
   }
 }
@@ -79,7 +81,7 @@ export async function each<T>(
     try {
       await work(item);
     } catch (error) {
-      if (context.signal.aborted) throw error;
+      if (context.signal.aborted || error instanceof ReaderGone) throw error;
       failures.push(error);
       if (items.length > 1) context.report(error);
     }

@@ -6,6 +6,7 @@
  * Owns the order of what is printed, and that the progress line is never mixed
  * into it.
  */
+import type { Failure } from '../error.ts';
 import type { ProgressLine } from './progress.ts';
 import type { Sink } from './sink.ts';
 
@@ -86,6 +87,17 @@ export class Output {
   async flush(): Promise<void> {
     this.progress.end();
     await this.#stdout.flush();
+    await this.#stderr.flush();
+  }
+
+  /** Standard output is given up, and who waits for it fails with `reason`; standard error goes on. */
+  giveUp(reason: Failure): void {
+    this.#stdout.giveUp(reason);
+  }
+
+  /** Resolves when standard error is written. */
+  async flushErrors(): Promise<void> {
+    this.progress.end();
     await this.#stderr.flush();
   }
 }

@@ -22,7 +22,7 @@ import {
 } from '../messages/reader.ts';
 import { decodeSnapshot, type SnapshotHeader, snapshotName } from '../repository/snapshot.ts';
 import { type BulkSource, type ChunkKind, type ChunkRequests, ID_BYTES } from '../snapshot/chunks.ts';
-import { checkSealed, mapShared, unmap } from '../sys/memory.ts';
+import { checkSealed, mapShared } from '../sys/memory.ts';
 import { type OnChunk, type OnFailed, ReadQueue } from './reads.ts';
 
 /** Snapshots that are listed at most; their headers are held in memory. */
@@ -71,7 +71,6 @@ export class Reader implements BulkSource {
   readonly #channel: Channel;
   readonly #ring: Buffer;
   readonly #queue: ReadQueue;
-  #closed = false;
 
   /**
    * Takes the three descriptors over. Throws a Failure unless the ring is
@@ -148,13 +147,13 @@ export class Reader implements BulkSource {
     return this.#queue.readInOrder(requests, onChunk, onFailed);
   }
 
-  /** Ends the session; what is still asked for rejects, and views of the ring become empty. */
+  /**
+   * Ends the session; what is still asked for rejects. The ring stays mapped
+   * until the process ends: a write of its bytes to a pipe may be under way.
+   */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
     this.#queue.fail(new Failure('read from', `repository ${this.repository}`, { cause: 'session closed' }));
     this.#channel.close();
-    unmap(this.#ring);
   }
 }
 

@@ -33,6 +33,8 @@ function terminalOf(line: CommandLine, stderr: Sink): Terminal | undefined {
 }
 
 export class Session implements Context {
+  /** Whether this process has tried to reach the daemon. */
+  static hasConnected = false;
   readonly command: CommandRow;
   readonly commands: readonly CommandRow[];
   readonly repository: string | undefined;
@@ -60,9 +62,11 @@ export class Session implements Context {
     return this.#abort.signal;
   }
 
-  /** Ends what is under way: the command's waiting rejects, and it cleans up. */
+  /** Ends what is under way: whatever the command waits for rejects, and it cleans up. */
   interrupt(): void {
-    this.#abort.abort(new Failure('interrupted', '', { kind: 'interrupted' }));
+    const reason = new Failure('interrupted', '', { kind: 'interrupted' });
+    this.#abort.abort(reason);
+    this.output.giveUp(reason);
     this.#close();
   }
 
@@ -72,6 +76,7 @@ export class Session implements Context {
   }
 
   async #connect(): Promise<Connection> {
+    Session.hasConnected = true;
     const { Connection } = await import('./connection.ts');
     const connection = Connection.open(this.#socket, this.output);
     if (this.signal.aborted) connection.close();
@@ -92,11 +97,21 @@ export class Session implements Context {
     this.output.emit(ERROR_EVENT, { kind, text: describe(error), exitCode: EXIT_CODES[kind] });
   }
 
-  /** Closes everything, says the failure if there was one, and waits until all is written. */
+  /**
+   * Closes everything, says the failure if there was one, and waits until all
+   * is written. Rejects where standard output cannot be written, or its reader left.
+   */
   async finish(failure?: unknown): Promise<void> {
     this.#close();
     if (failure !== undefined) this.report(failure);
     await this.output.flush();
+  }
+
+  /** Closes everything and says on standard error alone why the run ended. */
+  async fail(failure: unknown): Promise<void> {
+    this.#close();
+    this.report(failure);
+    await this.output.flushErrors();
   }
 
   #close(): void {

@@ -44,12 +44,16 @@ export class Sink {
   #writing: Promise<void> | undefined;
   #failure: Failure | undefined;
   #scheduled = false;
+  /** Rejects when the sink is given up; a write that blocks in the kernel cannot be. */
+  readonly #given = Promise.withResolvers<never>();
 
   /** @param name for errors, as in `write standard output: no space left on device` */
   constructor(fd: number, name: string, write: Write = fs.write) {
     this.#fd = fd;
     this.#name = name;
     this.#write = write;
+    // whoever waits hears of it; nobody may be waiting
+    this.#given.promise.catch(() => undefined);
   }
 
   /** Takes the bytes over (a Buffer must not be changed afterwards); never waits. */
@@ -78,7 +82,7 @@ export class Sink {
   async drained(): Promise<void> {
     while (this.#failure === undefined && this.#queuedBytes > SINK_HIGH_BYTES) {
       this.#start();
-      await this.#writing;
+      await Promise.race([this.#writing, this.#given.promise]);
     }
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -88,9 +92,22 @@ export class Sink {
     do {
       this.#gather();
       this.#start();
-      await this.#writing;
+      await Promise.race([this.#writing, this.#given.promise]);
     } while (this.#failure === undefined && (this.#queue.length > 0 || this.#text !== ''));
     if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Drops what is not written, and fails everybody who waits, now and later: the program was interrupted. */
+  giveUp(reason: Failure): void {
+    this.#fail(this.#failure ?? reason);
+    this.#given.reject(reason);
+  }
+
+  #fail(failure: Failure): void {
+    this.#failure = failure;
+    this.#queue = [];
+    this.#queuedBytes = 0;
+    this.#text = '';
   }
 
   #gather(): void {
@@ -122,10 +139,7 @@ export class Sink {
       }
     } catch (cause) {
       const gone = (cause as NodeJS.ErrnoException).code === 'EPIPE';
-      this.#failure = gone ? new ReaderGone(cause) : new Failure('write', this.#name, { cause });
-      this.#queue = [];
-      this.#queuedBytes = 0;
-      this.#text = '';
+      this.#fail(gone ? new ReaderGone(cause) : new Failure('write', this.#name, { cause }));
     }
   }
 
