@@ -146,7 +146,11 @@ async function runForeground(
       void parent.stop();
     });
   process.on('SIGHUP', () => {
-    parent.reload().catch((error: unknown) => log.error(describe(error), { process: 'parent' }));
+    parent.reload().catch((error: unknown) => {
+      const lines = error instanceof ConfigurationRefused ? error.lines : [describe(error)];
+      for (const line of lines) log.error(line, { process: 'parent' });
+      log.error('the configuration has errors, and nothing was changed', { process: 'parent' });
+    });
   });
   try {
     await parent.start();

@@ -6,7 +6,7 @@ import type { Context } from './context.ts';
 import { within } from './operands.ts';
 import type { EventType } from './output.ts';
 
-const DONE_EVENT: EventType<{ command: string }> = {
+export const DONE_EVENT: EventType<{ command: string }> = {
   name: 'done',
   json: (event) => event,
   text: () => undefined,

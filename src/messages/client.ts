@@ -202,3 +202,5 @@ export const INFO_IS = message(49, 'info is', repositoryInfo);
 export const RELOAD = message(50, 'reload', nothing);
 export const STOP = message(51, 'stop', nothing);
 export const DONE = message(52, 'done', nothing);
+/** What was wrong with the configuration, a line each; empty where it was applied. */
+export const RELOADED = message(53, 'reloaded', record({ errors: list(line, 100) }), { maxBytes: 2 << 20 });

@@ -28,6 +28,7 @@ export const READY_FOR = message(
 /** control → parent: make the repository. */
 export const MAKE = message(194, 'make', record({ repository: name }));
 export const MADE = message(195, 'made', record({ id: text(36) }));
+/** Answered by client.ts' RELOADED. */
 export const PARENT_RELOAD = message(196, 'reload', nothing);
 export const PARENT_STOP = message(197, 'stop', nothing);
 export const PARENT_STATUS = message(198, 'status', nothing);

@@ -26,6 +26,7 @@ import {
   PUSH_PATH,
   PUSHED,
   RELOAD,
+  RELOADED,
   REMOVE,
   REMOVED,
   STATUS,
@@ -118,8 +119,10 @@ class Control {
     requests(CHECK, (message) => this.#check(client, message));
     requests(REMOVE, (message) => this.#remove(client, message));
     requests(INFO, (message) => this.#info(client, message));
-    requests(RELOAD, (message) => this.#toParent(client, message, 'reload', PARENT_RELOAD));
-    requests(STOP, (message) => this.#toParent(client, message, 'stop', PARENT_STOP));
+    requests(RELOAD, (message) =>
+      this.#toParent(client, message, 'reload', PARENT_RELOAD, RELOADED, RELOADED),
+    );
+    requests(STOP, (message) => this.#toParent(client, message, 'stop', PARENT_STOP, PARENT_DONE, DONE));
   }
 
   /** What a client that went away had asked for is given up. */
@@ -359,15 +362,18 @@ class Control {
     });
   }
 
-  async #toParent(
+  /** What is the parent's to do: its answer is the client's. */
+  async #toParent<T>(
     client: Client,
     message: Received<unknown>,
     operation: string,
     type: typeof PARENT_RELOAD,
+    reply: MessageType<T>,
+    answer: MessageType<T>,
   ): Promise<void> {
     this.#permit(client, operation);
-    await this.#context.parent.query(type, {}, PARENT_DONE);
-    client.channel.reply(message, DONE, {});
+    const { payload } = await this.#context.parent.query(type, {}, reply);
+    client.channel.reply(message, answer, payload);
   }
 }
 

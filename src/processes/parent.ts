@@ -5,11 +5,12 @@
  * what dies. It is outside the data path, and serves nobody else.
  */
 import { accessSync, chmodSync, chownSync, constants, mkdirSync, statSync } from 'node:fs';
-import type { Configuration, Source } from '../config/config.ts';
+import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
+import { RELOADED } from '../messages/client.ts';
 import {
   MADE,
   MAKE,
@@ -30,7 +31,9 @@ import { Supervisor, type SupervisorOptions } from '../privsep/supervise.ts';
 import { VERSION } from '../version.ts';
 import {
   type ConfigurationPlace,
+  ConfigurationRefused,
   controlSettings,
+  filesOf,
   readConfiguration,
   sameStatement,
   socketGroup,
@@ -41,6 +44,10 @@ import { Falls } from './parent/falls.ts';
 import { EMPTY_DIRECTORY, type GroupTools, RepositoryGroup } from './parent/group.ts';
 import { type Lease, Leases } from './parent/leases.ts';
 import { scannerSettings } from './parent/scanner.ts';
+import { ConfigurationWatch } from './parent/watch.ts';
+
+/** Errors of a configuration that are told; parsing finds no more. */
+const ERRORS_MAX = 100;
 
 /** What the parent runs on. */
 export interface ParentOptions extends ConfigurationPlace {
@@ -69,6 +76,9 @@ export class Parent {
   /** what changes as soon as no job uses it, by `repository NAME` and `source NAME` */
   readonly #changes = new Map<string, Promise<void>>();
   readonly #control: ControlProcess;
+  readonly #watch: ConfigurationWatch;
+  /** what was last logged of the files on disk */
+  #onDisk = '';
   #configuration: Configuration;
   #reloading: Promise<void> | undefined;
   #reloadAgain: Promise<void> | undefined;
@@ -89,6 +99,7 @@ export class Parent {
     this.#supervisor.on('complaint', (name, peer, failure) =>
       log.error(`${peer.role} ${peer.instance} broke the rules: ${describe(failure)}`, { process: name }),
     );
+    this.#watch = new ConfigurationWatch(log, () => void this.#compare());
     this.#control = new ControlProcess(
       {
         supervisor: this.#supervisor,
@@ -110,12 +121,14 @@ export class Parent {
     for (const repository of repositories)
       this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools(this.#configuration)));
     await this.#control.start(socket.path, { gid: socketGroup(this.#configuration), mode: socket.mode });
+    await this.#watch.set(filesOf(this.#options));
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
 
   /** Stops everything in order. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    await this.#watch.close();
     await this.#supervisor.shutdown();
   }
 
@@ -165,10 +178,21 @@ export class Parent {
     return this.#reloadAgain;
   }
 
+  /** Reloads; what is wrong with the configuration is the answer, anything else is thrown. */
+  async #reloadErrors(): Promise<string[]> {
+    try {
+      await this.reload();
+      return [];
+    } catch (error) {
+      if (error instanceof ConfigurationRefused) return error.lines.slice(0, ERRORS_MAX);
+      throw error;
+    }
+  }
+
   async #reload(): Promise<void> {
     const { path, log } = this.#options;
     const before = this.#configuration;
-    const { configuration: next } = readConfiguration(this.#options);
+    const { configuration: next, files } = readConfiguration(this.#options);
     this.#refuseFixed(before, next);
     const settings = controlSettings(next);
     const gid = socketGroup(next);
@@ -184,7 +208,33 @@ export class Parent {
     for (const name of changed(before.repositories, next.repositories, toolsChanged))
       this.#change('repository', name, () => this.#changeRepository(name));
     await this.#control.configure(settings);
+    await this.#watch.set(files);
+    this.#onDisk = '';
     log.info(`reloaded ${path}`, { process: 'parent' });
+  }
+
+  /** The files changed: says so where they mean something else than what runs, or applies them if it may. */
+  async #compare(): Promise<void> {
+    const { log, path } = this.#options;
+    try {
+      await this.#watch.set(filesOf(this.#options));
+      const { configuration } = readConfiguration(this.#options);
+      if (print(configuration) === print(this.#configuration))
+        this.#say('info', `${path} is what runs again`);
+      else if (this.#configuration.reload === 'automatic') await this.reload();
+      else this.#say('warn', `${path} differs from what runs (plakarctl reload applies it)`);
+    } catch (error) {
+      const lines = error instanceof ConfigurationRefused ? error.lines : [describe(error)];
+      for (const line of lines) log.error(line, { process: 'parent' });
+      this.#say('warn', `${path} cannot be used as it is; what runs goes on`);
+    }
+  }
+
+  /** Logs what the disk is like, once for each change of it. */
+  #say(level: 'info' | 'warn', text: string): void {
+    if (text === this.#onDisk || (level === 'info' && this.#onDisk === '')) return;
+    this.#onDisk = text;
+    this.#options.log[level](text, { process: 'parent' });
   }
 
   /** What cannot change while running. */
@@ -288,8 +338,7 @@ export class Parent {
       channel.reply(message, MADE, { id: await group.create() });
     });
     channel.handler(PARENT_RELOAD, async (message) => {
-      await this.reload();
-      channel.reply(message, PARENT_DONE, {});
+      channel.reply(message, RELOADED, { errors: await this.#reloadErrors() });
     });
     channel.handler(PARENT_STOP, (message) => {
       channel.reply(message, PARENT_DONE, {});
