@@ -48,7 +48,11 @@ export function checkHeader(bytes: Buffer, magic: Magic, object: string): void {
     throw new Failure('read', object, { cause: 'not an object of its kind', kind: 'damaged' });
   const format = bytes.readUInt16LE(8);
   if (format !== FORMAT)
-    throw new Failure('read', object, { cause: `format ${format} is unknown`, kind: 'damaged' });
+    throw new Failure('read', object, {
+      cause: `format ${format} is unknown`,
+      kind: 'damaged',
+      remedy: 'if a newer plakard wrote it, use that one',
+    });
   if (bytes.readUIntLE(10, 6) !== 0)
     throw new Failure('read', object, { cause: 'reserved bytes of the header are set', kind: 'damaged' });
 }
