@@ -455,7 +455,7 @@ function makeDirectory(location: string, { uid, gid }: User): void {
   } catch (cause) {
     if (!(cause instanceof Error) || !('code' in cause) || cause.code !== 'EEXIST')
       throw new Failure('make directory', location, { cause });
-    const names = readdirSync(location);
+    const names = namesIn(location);
     if (names.includes(CONFIG_NAME)) throw exists(location);
     // what a creation that was cut short left behind may be used
     const leftovers = new Set(['tmp', 'keys', 'packs', 'index', 'snapshots', 'leases', 'log', 'lost+found']);
@@ -464,4 +464,12 @@ function makeDirectory(location: string, { uid, gid }: User): void {
       throw new Failure('use', location, { cause: `it is not empty: there is ${foreign}` });
   }
   chownSync(location, uid, gid);
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (cause) {
+    throw new Failure('use', directory, { cause });
+  }
 }
