@@ -9,8 +9,8 @@ import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { describe, EXIT_CODES, Failure, kindOf } from '../../src/error.ts';
 import { borg } from './borg.ts';
-import { progress } from './command.ts';
-import { killDaemons, plakard } from './plakard.ts';
+import { killAll, progress } from './command.ts';
+import { plakard } from './plakard.ts';
 import { restic } from './restic.ts';
 import { isWorkName, Results, WORKS, type WorkName } from './results.ts';
 import { reportJson, reportText } from './table.ts';
@@ -104,7 +104,7 @@ async function main(args: readonly string[]): Promise<void> {
   const tools = [plakard('plakard'), ...peersOf(options.peers)];
   const directory = workDirectory(options.directory);
   const clean = () => {
-    killDaemons();
+    killAll();
     if (!options.keep) rmSync(directory, { recursive: true, force: true });
     else progress(`kept ${directory}`);
   };

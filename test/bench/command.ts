@@ -3,7 +3,7 @@
  * in this directory. Invariant: a command that fails fails the benchmark, with
  * what it said; nothing is measured that did not do its work.
  */
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { type ChildProcess, type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { Failure } from '../../src/error.ts';
 
 export interface Command {
@@ -37,6 +37,18 @@ export function run(command: Command): string {
   if (result.status !== 0)
     throw failed(command, result.signal ?? `exit code ${result.status}`, result.stderr);
   return result.stdout;
+}
+
+const running = new Set<ChildProcess>();
+
+/** Notes a process that was started, to be ended by force where the benchmark ends early. */
+export function follow(child: ChildProcess): void {
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+}
+
+export function killAll(): void {
+  for (const child of running) child.kill('SIGKILL');
 }
 
 /** Tells whoever watches how far it is; the table alone goes to standard output. */

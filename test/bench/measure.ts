@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type Command, failed, run, SAID_MAX_BYTES } from './command.ts';
+import { type Command, failed, follow, run, SAID_MAX_BYTES } from './command.ts';
 import { cpuTime, pssBytes, rssBytes, title, withDescendants } from './processes.ts';
 
 export interface Measured {
@@ -83,6 +83,7 @@ export async function measure(command: Command, { daemon, memory }: MeasureOptio
     env: { ...process.env, ...command.env },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  follow(child);
   const ended = once(child, 'exit');
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -13,7 +13,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Failure } from '../../src/error.ts';
 import { VERSION } from '../../src/version.ts';
-import { type Command, run } from './command.ts';
+import { type Command, follow, run } from './command.ts';
 import type { Store, Tool } from './tool.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
@@ -49,13 +49,6 @@ function configuration(directory: string, source: string, { compression, workers
   ].join('\n');
 }
 
-/** Daemons that run: ended by force where the benchmark ends early. */
-const running = new Set<ChildProcess>();
-
-export function killDaemons(): void {
-  for (const daemon of running) daemon.kill('SIGKILL');
-}
-
 async function accepts(socket: string): Promise<boolean> {
   const connection = connect(socket);
   try {
@@ -89,8 +82,8 @@ class PlakardStore implements Store {
       stdio: ['ignore', log, log],
     });
     closeSync(log);
-    running.add(this.#process);
-    this.#exit = once(this.#process, 'exit').finally(() => running.delete(this.#process));
+    follow(this.#process);
+    this.#exit = once(this.#process, 'exit');
   }
 
   get daemon(): number | undefined {

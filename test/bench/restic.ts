@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { type Command, failed, run } from './command.ts';
+import { type Command, failed, follow, run } from './command.ts';
 import type { Store, Tool } from './tool.ts';
 
 class ResticStore implements Store {
@@ -67,6 +67,7 @@ class ResticStore implements Store {
     const command = this.push();
     const [program, ...args] = command.argv;
     const child = spawn(program, args, { env: { ...process.env, ...command.env }, stdio: 'ignore' });
+    follow(child);
     const [code, signal] = await once(child, 'exit');
     if (code !== 0) throw failed(command, signal ?? `exit code ${code}`, '');
   }

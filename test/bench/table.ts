@@ -204,9 +204,12 @@ export function reportText(run: Run, report: Report): string {
     ({ work, tool, differences }) =>
       `restored, ${WORKS[work]}, ${tool}: ${differences.length === 0 ? 'identical' : `${differences.length} differences, such as ${differences[0]}`}`,
   );
-  const parts = [head.join('\n'), workTable(rowsOf(report)), cpuTable(report)];
+  const parts = [head.join('\n'), workTable(rowsOf(report))];
+  if (CPU_WORKS.some((work) => report.results.get(work, 'plakard') !== undefined))
+    parts.push(cpuTable(report));
   if (report.results.tools('cores').length > 0) parts.push(coresTable(report));
-  return `${[...parts, restored.join('\n')].join('\n\n')}\n`;
+  if (restored.length > 0) parts.push(restored.join('\n'));
+  return `${parts.join('\n\n')}\n`;
 }
 
 export function reportJson(run: Run, report: Report): string {
