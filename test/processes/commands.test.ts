@@ -7,7 +7,7 @@ import { events, NOBODY, oneLine, Rig } from './daemon.ts';
 import { assertSame, noise, objects, plantOrdinary } from './tree.ts';
 
 /** A tree that was not changed a moment ago, when files are read again to be sure. */
-const OLD = path.join(import.meta.dirname, '../../node_modules/@noble/hashes');
+const OLD = fs.realpathSync(path.join(import.meta.dirname, '../../node_modules/@noble/hashes'));
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 describe('the main job', () => {
@@ -218,8 +218,10 @@ source "both" { path "${OLD}", path "${rig.path('changing')}" }`);
     await rig.ok('reload');
     assert.match(await rig.push('more'), UUID);
     fs.appendFileSync(rig.path('plakard.conf'), 'nonsense\n');
-    const line = oneLine(await rig.ctl('reload'), 1);
-    assert.match(line, /plakard\.conf:\d+:1: /);
+    const refused = await rig.ctl('reload');
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /^plakarctl: .*plakard\.conf:\d+:1: .*nonsense/);
+    assert.match(refused.stderr, /reload: .* nothing was changed\n$/);
     assert.match(await rig.push('more'), UUID);
     rig.configureUsual();
     process.kill(rig.pid, 'SIGHUP');

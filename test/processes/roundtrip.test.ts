@@ -9,10 +9,10 @@ import { events, NOBODY, Rig } from './daemon.ts';
 import { assertSame, noise, objects, plantOrdinary } from './tree.ts';
 
 /** What makeOdd leaves out: attributes, lists, long holes, depth, directories that hold much. */
-const ODDER = `setfattr -n user.one -v 1 owned; setfattr -n user.empty owned; setfattr -n trusted.t -v 0x00ff owned
+const ODDER = `setfattr -n user.one -v 1 owned; setfattr -n user.empty owned
 setfacl -m u:1234:rwx,g:55:r owned; setfacl -d -m u:77:r sticky
 setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 setuid
-ln -s x linked-attr; setfattr -h -n trusted.l -v l linked-attr; chown -h 12:13 linked-attr
+ln -s x linked-attr; chown -h 12:13 linked-attr
 touch -h -d '1999-12-31 23:59:59.123456789' linked-attr
 printf end | dd of=holes bs=1 seek=20M conv=notrunc status=none; truncate -s 30M holes
 mkdir deep; (cd deep; for i in $(seq 300); do mkdir d$((i % 7)); cd d$((i % 7)); done; echo bottom >file)
@@ -46,6 +46,8 @@ describe('a tree of every odd kind', () => {
   });
 
   test('round-trips through a path that root pushes', async () => {
+    // only root can see such an attribute, and a scanner is not
+    execFileSync('setfattr', ['-n', 'trusted.t', '-v', '0x00ff', path.join(home, 'owned')]);
     const pushed = (await rig.ok('-q', 'push', home)).trim();
     await rig.ok('pull', '-to', rig.path('path out'), pushed);
     assertSame(home, rig.path('path out'));
@@ -76,10 +78,12 @@ describe('a tree of every odd kind', () => {
   test('a user pushes a path with that user’s own rights, and hears what could not be read', async () => {
     const { code, stdout, stderr } = await rig.client(['-j', 'push', home], { uid: NOBODY }).result;
     assert.equal(code, 3, stderr);
-    assert.match(stderr, /private: permission denied\n/);
-    assert.match(stderr, /locked: permission denied\n/);
+    for (const name of ['private', 'locked'])
+      assert.match(stderr, new RegExp(`read .*/home/${name}: .*permission denied\n`));
     const pushed = events(stdout).find(({ event }) => event === 'pushed');
-    assert.equal(pushed?.unreadable, 2);
+    assert.equal(pushed?.unreadable, 3);
+    // root has pushed the same path before: what it could read is not taken over
+    assert.equal(pushed?.parent, undefined);
     const listed = await rig.json('ls', '-R', String(pushed?.snapshot));
     assert.equal(
       listed.some((entry) => entry.path === '/locked/x'),
@@ -122,14 +126,13 @@ source "home" { path "${rig.path('home')}" }`);
       assert.equal(stored > 4 << 20, name === 'compression none');
     });
 
-  test('no encryption: what is stored can be read by whoever has it', async (t) => {
+  test('no encryption, and no key in the configuration', async (t) => {
     const rig = new Rig();
     t.after(() => rig.end());
     rig.configure(`repository "r" at "${rig.path('repository')}" { no encryption, compression none }
 source "home" { path "${rig.path('home')}" }`);
     await roundTrip(rig);
     assert.equal((await rig.json('info'))[0]?.encryption, false);
-    assert.ok(holds(rig, 'hello, world'));
   });
 
   test('a passphrase; and no name, content or size is in what is stored', async (t) => {
