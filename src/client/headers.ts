@@ -59,7 +59,7 @@ export const SNAPSHOT_INFO: EventType<Snapshot> = {
   text: (snapshot) => {
     const { name, header } = snapshot;
     const { counts } = header;
-    const files = `${counts.files} (${counts.new} new, ${counts.changed} changed, ${counts.unchanged} unchanged)`;
+    const changes = `${counts.new} new, ${counts.changed} changed, ${counts.unchanged} unchanged`;
     const rows: [string, string][] = [
       ['snapshot', name],
       ['begun', formatMilliseconds(header.time)],
@@ -68,8 +68,8 @@ export const SNAPSHOT_INFO: EventType<Snapshot> = {
       ['paths', header.paths.map(safeName).join(' ')],
       ['tags', header.tags.length === 0 ? '-' : header.tags.map(safeText).join(', ')],
       ['by', `${safeText(header.user)} on ${safeText(header.host)}, ${safeText(header.program)}`],
-      ['files', files],
-      ['others', `${counts.directories} directories, ${counts.others} others`],
+      ['holds', `${counts.files} files, ${counts.directories} directories, ${counts.others} others`],
+      ['of these', changes],
       ['unreadable', `${counts.unreadable}, and ${counts.inconsistent} changed while they were read`],
       ['bytes', formatBytes(counts.bytes)],
       ['cost', `${formatBytes(counts.addedBytes)} added, ${formatBytes(counts.storedBytes)} stored`],

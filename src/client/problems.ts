@@ -20,10 +20,9 @@ export interface Problem {
 const PATHS_SHOWN = 8;
 
 function pathsText(paths: readonly Buffer[]): string {
-  if (paths.length === 0) return '';
   const shown = paths.slice(0, PATHS_SHOWN).map(safeName).join(', ');
   const rest = paths.length - PATHS_SHOWN;
-  return rest > 0 ? ` (${shown} and ${rest} more)` : ` (${shown})`;
+  return rest > 0 ? `${shown} and ${rest} more` : shown;
 }
 
 /**
@@ -42,8 +41,11 @@ export const PROBLEM_EVENT: EventType<Problem> = {
     const [path] = paths;
     if (object === '' && path !== undefined && paths.length === 1)
       return `${before}read ${safeName(path)}: ${safeText(text)}`;
+    // a snapshot that is named in front of its paths
+    if (object.endsWith(':')) return `${before}${safeText(object)}${pathsText(paths)}: ${safeText(text)}`;
     const subject = object === '' ? '' : `${safeText(object)}: `;
-    return before + subject + safeText(text) + pathsText(paths);
+    const touched = paths.length === 0 ? '' : ` (${pathsText(paths)})`;
+    return before + subject + safeText(text) + touched;
   },
   aside: true,
 };

@@ -14,6 +14,8 @@ const RATE_WINDOW_MS = 10_000;
 const SAMPLES_MAX = 64;
 /** No estimate of what is left before so much time has passed. */
 const ESTIMATE_AFTER_MS = 1000;
+/** What a file costs beside its contents, in bytes of contents. */
+const FILE_COST_BYTES = 32 << 10;
 const WIDTH_DEFAULT = 80;
 /** Back to the first column, and wipe to the end of the line. */
 const WIPE = '\r\x1b[K';
@@ -36,12 +38,13 @@ export interface Terminal {
 }
 
 /** What share is done, 0 to 1, or undefined where the whole is not known. */
-function shareOf(state: ProgressState): number | undefined {
-  if (state.bytesExpected !== undefined && state.bytesExpected > 0)
-    return Math.min(1, state.bytes / state.bytesExpected);
-  if (state.filesExpected !== undefined && state.filesExpected > 0)
-    return Math.min(1, state.files / state.filesExpected);
-  return undefined;
+function shareOf({ bytes, files, bytesExpected, filesExpected }: ProgressState): number | undefined {
+  // small files cost more than their bytes
+  const expected = (bytesExpected ?? 0) + (filesExpected ?? 0) * FILE_COST_BYTES;
+  if (expected <= 0) return undefined;
+  const done =
+    (bytesExpected === undefined ? 0 : bytes) + (filesExpected === undefined ? 0 : files * FILE_COST_BYTES);
+  return Math.min(1, done / expected);
 }
 
 /**
@@ -129,7 +132,8 @@ export class ProgressLine {
     this.#drawnMs = nowMs;
     this.#rate.add(nowMs, state.bytes);
     const elapsedMs = nowMs - this.#startMs;
-    const columns = this.#terminal.columns ?? WIDTH_DEFAULT;
+    // a terminal that was never told its size has 0 columns
+    const columns = this.#terminal.columns || WIDTH_DEFAULT;
     this.#terminal.write(WIPE + formatProgress(state, this.#rate.bytesPerSecond, elapsedMs, columns));
     this.#visible = true;
   }

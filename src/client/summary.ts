@@ -7,8 +7,8 @@ import type { EventType } from './output.ts';
 
 export type Summary = PayloadOf<typeof summary>;
 
-/** `12 files new, 3 changed, 108000 unchanged, 1 unreadable` */
-function filesText(cost: Summary): string {
+/** `12 files new, 3 changed, 108000 unchanged, 1 unreadable`: of files of every type, directories too. */
+function entriesText(cost: Summary): string {
   const parts = [
     `${formatCount(cost.filesNew, 'file')} new`,
     `${cost.filesChanged} changed`,
@@ -37,7 +37,7 @@ export const PUSHED_COST: EventType<Summary> = {
   ...PUSHED_BRIEF,
   text: (cost) => {
     const duration = formatDuration(cost.durationMs);
-    return `${safeText(cost.snapshot)}\n${filesText(cost)}; ${bytesText(cost)}; ${duration}`;
+    return `${safeText(cost.snapshot)}\n${entriesText(cost)}; ${bytesText(cost)}; ${duration}`;
   },
 };
 

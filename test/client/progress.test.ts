@@ -19,6 +19,13 @@ test('more than was expected is all of it; nothing done yet has no time left', (
   assert.doesNotMatch(formatProgress({ ...STATE, bytes: 0, bytesExpected: 1e6 }, 0, 5000, 120), /left/);
 });
 
+test('where both are known, files count beside their bytes', () => {
+  const small = { operation: 'pull', files: 500, bytes: 0, filesExpected: 1000, bytesExpected: 0 };
+  assert.match(formatProgress(small, 0, 4000, 120), /^pull {2}50%.*4\.0 s left/);
+  const mixed = { operation: 'pull', files: 1000, bytes: 0, filesExpected: 1000, bytesExpected: 32_768_000 };
+  assert.match(formatProgress(mixed, 0, 4000, 120), /^pull {2}50%/);
+});
+
 test('a narrow terminal gets less, and never its last column', () => {
   for (let columns = 0; columns < 100; columns++) {
     const line = formatProgress({ ...STATE, bytesExpected: 1024e6, problems: 3 }, 64e6, 8000, columns);
@@ -48,6 +55,14 @@ test('it is drawn at most ten times a second, and wiped', () => {
   assert.ok(written.at(-1)?.startsWith('\r\x1b[Kpush'), 'drawn again at once after it was wiped');
   line.end();
   assert.equal(written.at(-1), '\r\x1b[K');
+});
+
+test('a terminal without a size is taken for one of 80 columns', () => {
+  for (const columns of [0, undefined]) {
+    const written: string[] = [];
+    new ProgressLine({ columns, write: (text) => written.push(text) }, () => 0).show(STATE);
+    assert.match(written.join(''), /push.*1203 files/);
+  }
 });
 
 test('without a terminal there is none', () => {
