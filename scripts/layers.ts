@@ -13,7 +13,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['daemon.ts'],
   ['processes'],
   ['client'],
-  ['snapshot', 'repository', 'config'],
+  ['snapshot', 'repository', 'config', 'schedule'],
   ['messages'],
   ['keys', 'backends'],
   ['privsep'],

@@ -17,6 +17,25 @@ function section(heading: string, rows: readonly (readonly string[])[]): string[
   return rows.length === 0 ? [] : [`${heading}:`, ...formatColumns(safe).map((line) => `  ${line}`)];
 }
 
+/** How a push of the configuration stands: when it is due, how the last went, how old the last good one is. */
+function pushRow(push: Status['pushes'][number], nowMs: number): string[] {
+  const { source, repository, running, nextMs, goodMs, failures, text, missed } = push;
+  const ago = (ms: number): string => `${formatDuration(Math.max(0, nowMs - ms))} ago`;
+  const next =
+    nextMs === undefined
+      ? 'when asked to'
+      : nextMs <= nowMs
+        ? 'due now'
+        : `next in ${formatDuration(nextMs - nowMs)}`;
+  return [
+    `${source} to ${repository}`,
+    running ? 'running' : next,
+    goodMs === undefined ? 'no snapshot yet' : `last good ${ago(goodMs)}`,
+    missed ? 'ERROR: no snapshot within twice its interval' : failures > 0 ? 'failed' : '',
+    failures > 0 ? `${failures} times: ${text ?? ''}` : '',
+  ];
+}
+
 function statusLines(status: Status, nowMs: number): string[] {
   const { version, pid, startedMs, configuration } = status;
   const since = `${formatMilliseconds(startedMs)} (${formatDuration(nowMs - startedMs)})`;
@@ -29,6 +48,10 @@ function statusLines(status: Status, nowMs: number): string[] {
     ...section(
       'sources',
       status.sources.map(({ name, paths }) => [name, paths.join(' ')]),
+    ),
+    ...section(
+      'pushes',
+      status.pushes.map((push) => pushRow(push, nowMs)),
     ),
     ...section(
       'jobs',
@@ -52,12 +75,22 @@ function statusLines(status: Status, nowMs: number): string[] {
   ];
 }
 
+const timeOf = (ms: number | undefined): string | undefined =>
+  ms === undefined ? undefined : formatMilliseconds(ms);
+
 /** Milliseconds since 1970 become times; the rest is as the daemon says it. */
 const STATUS_EVENT: EventType<{ status: Status; nowMs: number }> = {
   name: 'status',
-  json: ({ status: { startedMs, jobs, ...rest } }) => ({
+  json: ({ status: { startedMs, jobs, pushes, ...rest } }) => ({
     ...rest,
     started: formatMilliseconds(startedMs),
+    pushes: pushes.map(({ nextMs, lastMs, endMs, goodMs, ...push }) => ({
+      ...push,
+      next: timeOf(nextMs),
+      last: timeOf(lastMs),
+      ended: timeOf(endMs),
+      good: timeOf(goodMs),
+    })),
     jobs: jobs.map(({ startedMs: begun, ...job }) => ({ ...job, started: formatMilliseconds(begun) })),
   }),
   text: ({ status, nowMs }) => statusLines(status, nowMs).join('\n'),

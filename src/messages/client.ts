@@ -95,6 +95,24 @@ const jobState = record({
   files: integer(),
   bytes: integer(),
 });
+/** A push of the configuration: what it is about to do, and how it went. Times in ms since 1970. */
+export const pushState = record({
+  source: name,
+  repository: name,
+  running: boolean,
+  /** missing where it has no schedule */
+  nextMs: optional(real),
+  lastMs: optional(real),
+  endMs: optional(real),
+  goodMs: optional(real),
+  /** of the last good one */
+  snapshot: optional(text(36)),
+  /** runs that failed since then, and why the last did */
+  failures: integer(),
+  text: optional(line),
+  /** no snapshot within twice its interval */
+  missed: boolean,
+});
 export const status = record({
   version: text(32),
   pid: integer(),
@@ -104,6 +122,7 @@ export const status = record({
   sources: list(record({ name, paths: list(text(4096), PATHS_MAX) }), 256),
   processes: list(processState, 1024),
   jobs: list(jobState, 1024),
+  pushes: list(pushState, 4096),
 });
 
 /** Control's events while a request is at work; they precede its reply. */

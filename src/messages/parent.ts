@@ -142,8 +142,11 @@ export const LOG = message(
 );
 /** parent → control: the listening socket (one descriptor). */
 export const LISTEN = message(215, 'listen', nothing, { maxDescriptors: 1 });
-/** control → parent: a job that NEED was answered for is over. */
-export const RELEASE = message(216, 'release', record({ job: integer(1) }));
+/** control → parent: a job that NEED was answered for is over; a push, with its snapshot if it made one. */
+export const RELEASE = message(216, 'release', record({ job: integer(1), snapshot: optional(text(36)) }));
 /** control → parent: which death since then was the end of a job on these? */
 export const WHY = message(217, 'why', record({ repository: name, source: optional(name), sinceMs: real }));
 export const WHY_IS = message(218, 'why is', record({ text: optional(text(4096)) }));
+/** parent → control: push a source, as the schedule says. */
+export const RUN_PUSH = message(219, 'run push', record({ repository: name, source: name }));
+export const PUSH_RUN = message(220, 'push run', record({ snapshot: text(36) }));

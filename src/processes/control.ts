@@ -55,8 +55,10 @@ import {
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
+  PUSH_RUN,
   READY_FOR,
   RELEASE,
+  RUN_PUSH,
   WHY,
   WHY_IS,
 } from '../messages/parent.ts';
@@ -67,6 +69,7 @@ import { Permits } from './control/permits.ts';
 import type { ControlStart } from './parent/control.ts';
 
 type Settings = PayloadOf<typeof CONTROL_SETTINGS.shape>;
+type Summary = PayloadOf<typeof PUSHED.shape>;
 
 class Control {
   readonly #context: ChildContext;
@@ -81,7 +84,7 @@ class Control {
     this.#jobs = new Jobs({
       first: (context.settings as ControlStart).firstJob,
       now: Date.now,
-      release: (job) => parent.message(RELEASE, { job: job.number }),
+      release: (job) => parent.message(RELEASE, { job: job.number, snapshot: job.snapshot }),
     });
     this.#clients = new Clients({
       serve: (client) => this.#serve(client),
@@ -92,6 +95,10 @@ class Control {
       this.#settings = message.payload;
       this.#permits = new Permits(message.payload.permits);
       parent.reply(message, PARENT_DONE, {});
+    });
+    parent.handler(RUN_PUSH, async (message) => {
+      const { snapshot } = await this.#runPush(message.payload);
+      parent.reply(message, PUSH_RUN, { snapshot });
     });
     parent.handler(LISTEN, (message) => {
       const server = this.#clients.listen(message.fds[0] ?? -1);
@@ -279,26 +286,44 @@ class Control {
     });
   }
 
+  #source(name: string): Settings['sources'][number] {
+    const { sources } = this.#configured();
+    const found = sources.find((candidate) => candidate.name === name);
+    if (found !== undefined) return found;
+    throw new Failure('push', name, {
+      cause: 'no such source in the configuration',
+      remedy: `there are: ${sources.map((each) => each.name).join(', ') || 'none'}; a path has a slash in it`,
+    });
+  }
+
   async #push(client: Client, message: Received<PayloadOf<typeof PUSH.shape>>): Promise<void> {
     const { source, tags } = message.payload;
-    const { host, sources } = this.#configured();
     const { name } = this.#repository('push', message.payload.repository);
-    const configured = sources.find((candidate) => candidate.name === source);
-    if (configured === undefined)
-      throw new Failure('push', source, {
-        cause: 'no such source in the configuration',
-        remedy: `there are: ${sources.map((each) => each.name).join(', ') || 'none'}; a path has a slash in it`,
-      });
+    this.#source(source);
     this.#permit(client, 'push', name, source);
-    const job = this.#job(client, 'push', name, source);
-    const paths = configured.paths.map((path) => Buffer.from(path));
+    const summary = await this.#pushSource(this.#job(client, 'push', name, source), source, tags);
+    client.channel.reply(message, PUSHED, summary);
+  }
+
+  /** A push of the schedule: nobody waits for it but the parent. */
+  async #runPush({ repository, source }: PayloadOf<typeof RUN_PUSH.shape>): Promise<Summary> {
+    const { name } = this.#repository('push', repository);
+    this.#source(source);
+    const request = { operation: 'push', repository: name, source, user: 'schedule', channel: undefined };
+    return await this.#pushSource(this.#jobs.begin(this, request), source, []);
+  }
+
+  async #pushSource(job: Job, source: string, tags: string[]): Promise<Summary> {
+    const { host } = this.#configured();
+    const paths = this.#source(source).paths.map((path) => Buffer.from(path));
     const payload = { job: job.number, host, user: job.user, paths, tags, source };
-    await this.#relay(client, message, job, {
-      type: PUSH_SOURCE,
-      payload,
-      reply: PUSHED,
-      answer: PUSHED,
-    });
+    const summary = await this.#work(
+      job,
+      async (chunker) => (await chunker.query(PUSH_SOURCE, payload, PUSHED)).payload,
+    );
+    job.snapshot = summary.snapshot;
+    this.#jobs.end(job.number);
+    return summary;
   }
 
   async #pushPath(client: Client, message: Received<PayloadOf<typeof PUSH_PATH.shape>>): Promise<void> {

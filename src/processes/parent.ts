@@ -5,6 +5,7 @@
  * what dies. It is outside the data path, and serves nobody else.
  */
 import { accessSync, chmodSync, chownSync, constants, mkdirSync, statSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
@@ -20,8 +21,10 @@ import {
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
+  PUSH_RUN,
   READY_FOR,
   RELEASE,
+  RUN_PUSH,
   WHY,
   WHY_IS,
 } from '../messages/parent.ts';
@@ -42,12 +45,20 @@ import {
 import { ControlProcess } from './parent/control.ts';
 import { Falls } from './parent/falls.ts';
 import { EMPTY_DIRECTORY, type GroupTools, RepositoryGroup } from './parent/group.ts';
+import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
 import { type Lease, Leases } from './parent/leases.ts';
+import { ScheduledPushes } from './parent/pushes.ts';
 import { scannerSettings } from './parent/scanner.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
 
 /** Errors of a configuration that are told; parsing finds no more. */
 const ERRORS_MAX = 100;
+
+/** How long things may take, in ms. */
+export interface Timeouts
+  extends Pick<SupervisorOptions, 'stallTimeoutMs' | 'stopTimeoutMs' | 'termTimeoutMs'> {
+  readonly hookTimeoutMs?: number;
+}
 
 /** What the parent runs on. */
 export interface ParentOptions extends ConfigurationPlace {
@@ -59,7 +70,7 @@ export interface ParentOptions extends ConfigurationPlace {
   readonly nowMs: () => number;
   readonly random: (bytes: number) => Buffer;
   /** how long children may take; the supervisor's own where missing */
-  readonly timeouts?: Pick<SupervisorOptions, 'stallTimeoutMs' | 'stopTimeoutMs' | 'termTimeoutMs'>;
+  readonly timeouts?: Timeouts;
 }
 
 /** What every process but control does for one repository or source. */
@@ -77,6 +88,11 @@ export class Parent {
   readonly #changes = new Map<string, Promise<void>>();
   readonly #control: ControlProcess;
   readonly #watch: ConfigurationWatch;
+  readonly #pushes: ScheduledPushes;
+  /** jobs that a source's commands were run for */
+  readonly #hooked = new Set<number>();
+  /** jobs whose last commands run now */
+  readonly #releasing = new Set<number>();
   /** what was last logged of the files on disk */
   #onDisk = '';
   #configuration: Configuration;
@@ -100,6 +116,16 @@ export class Parent {
       log.error(`${peer.role} ${peer.instance} broke the rules: ${describe(failure)}`, { process: name }),
     );
     this.#watch = new ConfigurationWatch(log, () => void this.#compare());
+    this.#pushes = new ScheduledPushes({
+      log,
+      host: hostname(),
+      now: options.now,
+      state: configuration.state,
+      run: async ({ source, repository }) => {
+        const { payload } = await this.#control.channel.query(RUN_PUSH, { source, repository }, PUSH_RUN);
+        return payload.snapshot;
+      },
+    });
     this.#control = new ControlProcess(
       {
         supervisor: this.#supervisor,
@@ -122,12 +148,14 @@ export class Parent {
       this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools(this.#configuration)));
     await this.#control.start(socket.path, { gid: socketGroup(this.#configuration), mode: socket.mode });
     await this.#watch.set(filesOf(this.#options));
+    this.#pushes.configure(this.#configuration.pushes);
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
 
   /** Stops everything in order. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#pushes.stop();
     await this.#watch.close();
     await this.#supervisor.shutdown();
   }
@@ -145,7 +173,7 @@ export class Parent {
     this.#options.log.error(`died: ${describe(text)}`, { process: exit.name });
     if (this.#stopping.signal.aborted) return;
     if (role === 'control') {
-      this.#leases.clear();
+      for (const lease of this.#leases.all) void this.#release(lease.job, undefined);
       this.#control.fell(exit);
     } else if (role === 'scanner') this.#falls.note(`source ${instance}`, exit);
     else {
@@ -208,6 +236,7 @@ export class Parent {
     for (const name of changed(before.repositories, next.repositories, toolsChanged))
       this.#change('repository', name, () => this.#changeRepository(name));
     await this.#control.configure(settings);
+    this.#pushes.configure(next.pushes);
     await this.#watch.set(files);
     this.#onDisk = '';
     log.info(`reloaded ${path}`, { process: 'parent' });
@@ -325,7 +354,7 @@ export class Parent {
       channel.reply(message, READY_FOR, await this.#need(payload));
     });
     channel.handler(RELEASE, ({ payload }) => {
-      this.#leases.release(payload.job);
+      void this.#release(payload.job, payload.snapshot);
     });
     channel.handler(WHY, async (message) => {
       const { repository, source, sinceMs } = message.payload;
@@ -354,16 +383,74 @@ export class Parent {
     await this.#changes.get(`repository ${repository}`);
     if (source !== undefined) await this.#changes.get(`source ${source}`);
     const group = this.#group(repository);
+    // hooks are for one push at a time
+    while (source !== undefined && this.#hasHooks(source) && this.#leases.count('source', source) > 0)
+      await this.#leases.idle('source', source);
     this.#leases.take(lease);
     try {
       const config = await group.ready();
       await this.#supervisor.connect('control', group.chunker);
-      if (source !== undefined) await this.#needScanner(source, group.chunker);
+      if (source !== undefined) {
+        await this.#before(lease, source);
+        await this.#needScanner(source, group.chunker);
+      }
       return config;
     } catch (error) {
-      this.#leases.release(job);
+      await this.#release(job, undefined);
       throw error;
     }
+  }
+
+  /** A job is over: what it had need of may change again, once the source's commands have run. */
+  async #release(job: number, snapshot: string | undefined): Promise<void> {
+    const lease = this.#leases.all.find((each) => each.job === job);
+    if (lease === undefined || this.#releasing.has(job)) return;
+    this.#releasing.add(job);
+    const { source, repository } = lease;
+    if (source !== undefined) {
+      if (snapshot !== undefined) this.#pushes.succeeded({ source, repository }, snapshot);
+      if (this.#hooked.delete(job)) await this.#after(source, repository, snapshot !== undefined);
+    }
+    this.#leases.release(job);
+    this.#releasing.delete(job);
+  }
+
+  #hasHooks(name: string): boolean {
+    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
+    return source !== undefined && source.before.length + source.after.length > 0;
+  }
+
+  /** Runs what the source runs before a push; a failure stops the job. */
+  async #before({ job, repository }: Lease, name: string): Promise<void> {
+    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
+    if (source === undefined || !this.#hasHooks(name)) return;
+    this.#hooked.add(job);
+    for (const hook of source.before)
+      await runHook(hook, { source: name, repository, when: 'before' }, this.#hookTools);
+    // it may have mounted something where the scanner has its root
+    await this.#supervisor.stop([`scanner ${name}`]);
+  }
+
+  /** Runs what the source runs after a push, whether or not it succeeded. */
+  async #after(name: string, repository: string, good: boolean): Promise<void> {
+    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
+    const event = { source: name, repository, when: 'after', result: good ? 'ok' : 'failed' } as const;
+    for (const hook of source?.after ?? []) {
+      try {
+        await runHook(hook, event, this.#hookTools);
+      } catch (error) {
+        this.#options.log.error(describe(error), { process: 'parent', source: name });
+      }
+    }
+  }
+
+  get #hookTools(): HookTools {
+    const { log, timeouts } = this.#options;
+    return {
+      log,
+      timeoutMs: timeouts?.hookTimeoutMs ?? HOOK_TIMEOUT_MS,
+      stopping: this.#stopping.signal,
+    };
   }
 
   #group(repository: string): RepositoryGroup {
@@ -414,6 +501,7 @@ export class Parent {
       sources: sources.map(({ name, paths }) => ({ name, paths: [...paths] })),
       processes: [{ role: 'parent', instance: '', pid: process.pid, state: 'running' }, ...processes],
       jobs: [],
+      pushes: this.#pushes.status(),
     };
   }
 }

@@ -37,6 +37,8 @@ export interface Job extends Request {
   ready: ReadyFor | undefined;
   /** whoever asked is gone */
   isCancelled: boolean;
+  /** that it made */
+  snapshot: string | undefined;
   files: number;
   bytes: number;
   /** problems that its client was too slow for */
@@ -75,6 +77,7 @@ export class Jobs {
       isHeld: false,
       ready: undefined,
       isCancelled: false,
+      snapshot: undefined,
       files: 0,
       bytes: 0,
       missed: 0,

@@ -1,8 +1,7 @@
 /**
  * Which jobs use which repository and source: taken when control says that it
  * needs them, given back when the job is over. Used by the parent, which changes
- * nothing under a job. Invariant: a job has one lease; when control dies all of
- * its leases are void.
+ * nothing under a job. Invariant: a job has one lease.
  */
 import { Failure } from '../../error.ts';
 
@@ -35,16 +34,8 @@ export class Leases {
     return lease;
   }
 
-  /** Voids all of them, and returns them. */
-  clear(): Lease[] {
-    const all = [...this.#leases.values()];
-    this.#leases.clear();
-    this.#wake();
-    return all;
-  }
-
-  has(job: number): boolean {
-    return this.#leases.has(job);
+  get all(): Lease[] {
+    return [...this.#leases.values()];
   }
 
   count(what: 'repository' | 'source', name: string): number {

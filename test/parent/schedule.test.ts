@@ -1,0 +1,126 @@
+/** A real daemon pushes by itself, runs what a source wants run, and says what it did not keep. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { Daemon, lives } from './daemon.ts';
+
+interface PushState {
+  readonly failures: number;
+  readonly missed: boolean;
+  readonly text?: string;
+  readonly good?: string;
+  readonly next?: string;
+  readonly snapshot?: string;
+}
+
+async function stateOf(daemon: Daemon): Promise<PushState> {
+  const [state] = (await daemon.status()).pushes as PushState[];
+  assert.ok(state);
+  return state;
+}
+
+describe('the schedule', () => {
+  let daemon: Daemon;
+  before(() => {
+    daemon = new Daemon();
+  });
+  after(() => daemon.clear());
+
+  test('pushes fail while there is no repository: that is said, and missed', async () => {
+    daemon.configure('push "home" to "local" every 1s');
+    await daemon.start();
+    await daemon.logged(/parent: push home to local: .*there is no repository/);
+    await daemon.logged(/parent: push home to local: no snapshot within twice its interval$/);
+    const state = await stateOf(daemon);
+    assert.equal(state.missed, true);
+    assert.ok(state.failures > 0);
+    assert.match(state.text ?? '', /there is no repository/);
+    assert.match(await daemon.ok('status'), /home to local .*ERROR: no snapshot within twice its interval/);
+  });
+
+  test('once there is one, they happen by themselves, one after another', async () => {
+    await daemon.ok('create');
+    const from = daemon.lines.length;
+    const first = await daemon.logged(/push home to local: snapshot /, from);
+    await daemon.logged(/push home to local: snapshot /, daemon.lines.indexOf(first) + 1);
+    const state = await stateOf(daemon);
+    assert.equal(state.failures, 0);
+    assert.equal(state.missed, false);
+    assert.match(await daemon.ok('ls'), new RegExp(state.snapshot ?? 'none'));
+  });
+
+  test('what is known survives a restart, and a push that was asked for counts', async () => {
+    daemon.configure('push "home" to "local" every 1h');
+    await daemon.ok('reload');
+    const before = await stateOf(daemon);
+    await daemon.ok('stop');
+    await daemon.ended();
+    await daemon.start();
+    const again = await stateOf(daemon);
+    assert.equal(again.snapshot, before.snapshot);
+    assert.equal(again.next, before.next);
+    const made = (await daemon.ok('-q', 'push', 'home')).trim();
+    const state = await stateOf(daemon);
+    assert.equal(state.snapshot, made);
+    assert.equal(state.next, before.next);
+  });
+});
+
+describe('commands of a source', () => {
+  let daemon: Daemon;
+  before(async () => {
+    daemon = new Daemon({ hookTimeoutMs: 1500 });
+    fs.mkdirSync(daemon.path('notes'), { mode: 0o777 });
+    fs.chmodSync(daemon.path('notes'), 0o777);
+    await daemon.start();
+    await daemon.ok('create');
+  });
+  after(() => daemon.clear());
+
+  const use = async (...lines: string[]): Promise<void> => {
+    daemon.configure('', lines.join('\n'));
+    await daemon.ok('reload');
+  };
+  const note = (name: string): string => fs.readFileSync(daemon.path(`notes/${name}`), 'utf8');
+
+  test('run before and after, as that user, with an environment of their own', async () => {
+    const notes = daemon.path('notes');
+    await use(
+      `run before "id -u > ${notes}/before; env >> ${notes}/before" as 61042`,
+      `run after "echo $PLAKARD_RESULT $PLAKARD_SOURCE $PLAKARD_REPOSITORY > ${notes}/after" as 61042`,
+    );
+    await daemon.ok('push', 'home');
+    await daemon.ok('push', 'home');
+    const [uid, ...variables] = note('before').trim().split('\n');
+    assert.equal(uid, '61042');
+    const names = variables.map((line) => line.replace(/=.*/, ''));
+    const own = ['HOME', 'LOGNAME', 'PATH', 'PLAKARD_REPOSITORY', 'PLAKARD_SOURCE', 'PLAKARD_WHEN', 'PWD'];
+    for (const name of names)
+      assert.ok([...own, 'SHELL', 'USER', 'OLDPWD', '_', 'SHLVL'].includes(name), name);
+    assert.equal(note('after'), 'ok home local\n');
+    assert.equal(fs.statSync(daemon.path('notes/before')).uid, 61042);
+  });
+
+  test('one that fails before stops the push, with what it printed; what runs after runs', async () => {
+    await use(
+      'run before "echo the database is away >&2; exit 3" as 61042',
+      `run after "echo $PLAKARD_RESULT > ${daemon.path('notes')}/after" as 61042`,
+    );
+    const snapshots = await daemon.ok('ls');
+    const { code, stderr } = await daemon.run('push', 'home');
+    assert.equal(code, 1);
+    assert.match(stderr, /push home: run before .*: the database is away: exited with code 3/);
+    assert.equal(await daemon.ok('ls'), snapshots);
+    assert.equal(note('after'), 'failed\n');
+  });
+
+  test('one that does not end is ended, with all that it started', async () => {
+    await use(`run before "sleep 600 & echo $! > ${daemon.path('notes')}/pid; wait" as 61042`);
+    const { code, stderr } = await daemon.run('push', 'home');
+    assert.equal(code, 1);
+    assert.match(stderr, /not done after 1500 ms/);
+    while (lives(Number(note('pid')))) await new Promise((resolve) => setImmediate(resolve));
+    await use();
+    await daemon.ok('push', 'home');
+  });
+});
