@@ -259,6 +259,13 @@ ${more}`);
     return events(await this.ok('-j', ...args));
   }
 
+  /** What is at work, as `status` tells it. */
+  async jobs(): Promise<unknown[]> {
+    const [status] = await this.json('status');
+    assert.ok(Array.isArray(status?.jobs));
+    return status.jobs;
+  }
+
   // ---- the end
 
   /** Asserts that no process and no socket is left. */

@@ -59,10 +59,7 @@ describe('kill -9', () => {
       const stopped = rig.process('storage local').pid;
       process.kill(stopped, 'SIGSTOP');
       const { result } = rig.client(['push', 'home']);
-      await until(
-        'the job is listed',
-        async () => ((await rig.json('status'))[0]?.jobs as unknown[]).length > 0,
-      );
+      await until('the job is listed', async () => (await rig.jobs()).length > 0);
       process.kill(rig.process(name).pid, 'SIGKILL');
       await rig.logged(/killed by SIGKILL/, from);
       if (name === 'scanner home') process.kill(stopped, 'SIGCONT');

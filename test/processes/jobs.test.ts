@@ -25,7 +25,7 @@ source "split" { path "${rig.path('home')}", path "${rig.path('link')}/missing" 
   });
   after(() => rig.end());
 
-  const jobs = async (): Promise<unknown[]> => (await rig.json('status'))[0]?.jobs as unknown[];
+  const jobs = (): Promise<unknown[]> => rig.jobs();
 
   /** Starts a command while storage stands still, so that the command cannot end. */
   async function held(args: readonly string[], work: (running: Running) => Promise<void>): Promise<void> {
