@@ -124,7 +124,7 @@ describe('plakarctl', { concurrency: false }, () => {
     daemon.serve = (channel) =>
       channel.handler(client.STATUS, (message) => {
         const sources = ['home', 'etc'].map((name) => ({ name, paths: [`/${name}`] }));
-        const rest = { repositories: [], processes: [], jobs: [] };
+        const rest = { repositories: [], processes: [], jobs: [], pushes: [] };
         const status = {
           version: '1',
           pid: 1,
