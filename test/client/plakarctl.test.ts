@@ -140,6 +140,36 @@ describe('plakarctl', { concurrency: false }, () => {
     assert.equal(stderr, 'plakarctl: push: missing operand (home, etc, or a path)\n');
   });
 
+  test('status: pushes with their schedule and their troubles', async () => {
+    const push = { source: 'home', repository: 'local', running: false, missed: false, failures: 0 };
+    const times = { nextMs: 0, lastMs: 0, endMs: 1, goodMs: 1_637_971_924_000 };
+    const none = { nextMs: undefined, lastMs: undefined, endMs: undefined, goodMs: undefined };
+    const good = { ...push, ...times, snapshot: SUMMARY.snapshot, text: undefined };
+    const bad = { ...push, ...none, source: 'etc', snapshot: undefined, text: 'disk\nfull', failures: 2 };
+    daemon.serve = (channel) =>
+      channel.handler(client.STATUS, (message) => {
+        const rest = { repositories: [], sources: [], processes: [], jobs: [], pushes: [good, bad] };
+        const status = { version: '1', pid: 1, startedMs: 0, configuration: '/etc/plakard.conf', ...rest };
+        channel.reply(message, client.STATUS_IS, status);
+      });
+    const { code, text } = await daemon.run('status');
+    assert.equal(code, 0);
+    const [first, heading, home, etc] = text.split('\n');
+    assert.match(first ?? '', /^plakard 1, process 1, since 1970-01-01T00:00:00Z \(\d+d\d\dh\), \/etc\//);
+    assert.equal(heading, 'pushes:');
+    assert.match(home ?? '', /^ {2}home to local {2}due now {2,}last good \d+d\d\dh ago$/);
+    assert.match(etc ?? '', /^ {2}etc to local .* no snapshot yet {2,}failed {2,}2 times: disk\\nfull$/);
+    const pushes = events(await daemon.run('-j', 'status')).flatMap(({ pushes }) => pushes as object[]);
+    assert.deepEqual(pushes[0], {
+      ...push,
+      snapshot: SUMMARY.snapshot,
+      next: '1970-01-01T00:00:00Z',
+      last: '1970-01-01T00:00:00Z',
+      ended: '1970-01-01T00:00:00Z',
+      good: '2021-11-27T00:12:04Z',
+    });
+  });
+
   test('check: a verdict, and 14 where there is damage', async () => {
     let problems = 0;
     let asked: unknown;
