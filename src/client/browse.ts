@@ -5,10 +5,9 @@
  * the way down at most LEAVES_MAX_BYTES of nodes are kept, others are read again.
  */
 import { Failure } from '../error.ts';
-import { CHUNK_TREE, type ChunkRef, type ChunkSource } from '../snapshot/chunks.ts';
+import { CHUNK_TREE, type ChunkRef, type ChunkSource, type TreeSource } from '../snapshot/chunks.ts';
 import { LeafCursor } from '../snapshot/directory.ts';
 import { DIRECTORY, EntryReader } from '../snapshot/tree.ts';
-import { Ahead } from './ahead.ts';
 
 const LEAVES_MAX_BYTES = 64 << 20;
 const SLASH = 0x2f;
@@ -48,17 +47,17 @@ const FRESH = { dropped: false, lost: false };
 
 class Walk {
   readonly #source: ChunkSource;
-  readonly #ahead: Ahead;
+  /** gives the nodes as they are first needed */
+  readonly #ahead: ChunkSource;
   readonly #options: BrowseOptions;
-  readonly #asked = new EntryReader();
   readonly #stack: Frame[] = [];
   #path: Buffer;
   #heldBytes = 0;
   #visiting = false;
 
-  constructor(source: ChunkSource, base: Buffer, options: BrowseOptions) {
+  constructor(source: ChunkSource, ahead: ChunkSource, base: Buffer, options: BrowseOptions) {
     this.#source = source;
-    this.#ahead = new Ahead(source);
+    this.#ahead = ahead;
     this.#options = options;
     this.#path = Buffer.alloc(Math.max(PATH_BYTES, base.length));
     base.copy(this.#path);
@@ -121,7 +120,6 @@ class Walk {
     const { shard } = frame.cursor;
     if (shard !== undefined) frame.leaf = { id: Buffer.from(shard.id()), length: shard.length };
     this.#hold(frame, await frame.cursor.read());
-    if (this.#options.recursive) this.#askAhead(frame.entries.buffer);
   }
 
   #hold(frame: Frame, leaf: Buffer): void {
@@ -143,15 +141,6 @@ class Walk {
     frame.dropped = false;
     this.#hold(frame, await this.#source.get(CHUNK_TREE, frame.leaf.id, frame.leaf.length));
     while (frame.entries.index < index && frame.entries.next());
-  }
-
-  #askAhead(leaf: Buffer): void {
-    const { limitBytes } = this.#ahead;
-    const entries = this.#asked.load(leaf);
-    while (entries.next()) {
-      const directory = entries.type === DIRECTORY ? entries.directory() : undefined;
-      if (directory !== undefined && !this.#ahead.ask(directory, limitBytes)) return;
-    }
   }
 
   /** Writes the entry's path into the buffer and returns its length. */
@@ -183,11 +172,16 @@ class Walk {
  * directory's own. Rejects with what `visit` throws.
  */
 export async function browse(
-  source: ChunkSource,
+  source: ChunkSource | TreeSource,
   directory: ChunkRef,
   path: Buffer,
   options: BrowseOptions,
 ): Promise<void> {
   const base = path.length === 1 && path[0] === SLASH ? NOTHING : path;
-  await new Walk(source, base, options).run(directory, base.length);
+  const ahead = options.recursive && 'below' in source ? source.below(directory) : undefined;
+  try {
+    await new Walk(source, ahead ?? source, base, options).run(directory, base.length);
+  } finally {
+    ahead?.stop();
+  }
 }

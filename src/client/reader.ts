@@ -19,17 +19,30 @@ import {
   READ,
   READ_DONE,
   RESOLVE,
+  TREE,
+  TREE_NODES,
+  TREE_STOP,
+  TREE_USED,
 } from '../messages/reader.ts';
 import { decodeSnapshot, type SnapshotHeader, snapshotName } from '../repository/snapshot.ts';
-import { type BulkSource, type ChunkKind, type ChunkRequests, ID_BYTES } from '../snapshot/chunks.ts';
+import {
+  type BulkSource,
+  type ChunkKind,
+  type ChunkRef,
+  type ChunkRequests,
+  ID_BYTES,
+  type TreeSource,
+} from '../snapshot/chunks.ts';
 import { checkSealed, mapShared } from '../sys/memory.ts';
 import { type OnChunk, type OnFailed, ReadQueue } from './reads.ts';
+import { TreeStream } from './treestream.ts';
 
 /** Snapshots that are listed at most; their headers are held in memory. */
 const SNAPSHOTS_LISTED_MAX = 1_000_000;
 /** No ring of a session is larger, whatever the daemon says. */
 const RING_MAX_BYTES = 256 << 20;
 const PLACE_BYTES = 8;
+const NOTHING = Buffer.alloc(0);
 
 /** A snapshot, with its name as text. */
 export interface Snapshot {
@@ -65,12 +78,14 @@ function decodeHeader(plaintext: Buffer): Snapshot {
   return { name, header: decodeSnapshot(plaintext, name) };
 }
 
-export class Reader implements BulkSource {
+export class Reader implements BulkSource, TreeSource {
   /** The repository that the session is on. */
   readonly repository: string;
   readonly #channel: Channel;
   readonly #ring: Buffer;
   readonly #queue: ReadQueue;
+  readonly #trees = new Map<number, TreeStream>();
+  #lastTree = 0;
 
   /**
    * Takes the three descriptors over. Throws a Failure unless the ring is
@@ -84,7 +99,15 @@ export class Reader implements BulkSource {
       { name: `repository ${repository}` },
     );
     this.#queue = new ReadQueue({ ring: this.#ring, read: (entries) => this.#read(entries) });
-    const over = (error: unknown) => this.#queue.fail(error);
+    this.#channel.handler(TREE_NODES, ({ payload }) => {
+      const tree = this.#trees.get(payload.stream);
+      tree?.push(payload.data, payload.last);
+      if (payload.last) this.#trees.delete(payload.stream);
+    });
+    const over = (error: unknown) => {
+      this.#queue.fail(error);
+      for (const tree of this.#trees.values()) tree.push(NOTHING, true);
+    };
     this.#channel.dispatch().then(() => over(sessionLost(repository)), over);
   }
 
@@ -120,6 +143,21 @@ export class Reader implements BulkSource {
   /** A private copy of one chunk; calls made in the same turn of the event loop travel together. */
   get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
     return this.#queue.get(kind, id, length);
+  }
+
+  /** See TreeSource: the chunker sends what is below `directory` before it is asked for. */
+  below(directory: ChunkRef): TreeStream {
+    const stream = ++this.#lastTree;
+    const tree = new TreeStream(this, {
+      used: (bytes) => this.#channel.closed || this.#channel.message(TREE_USED, { stream, bytes }),
+      stop: () => {
+        if (this.#trees.delete(stream) && !this.#channel.closed) this.#channel.message(TREE_STOP, { stream });
+      },
+    });
+    this.#trees.set(stream, tree);
+    const { id, length } = directory;
+    this.#channel.message(TREE, { stream, id: Buffer.from(id), length });
+    return tree;
   }
 
   /** See BulkSource. */

@@ -17,7 +17,7 @@
  * The client owns the ring: it may name any range that it is not using.
  */
 import { message } from '../ipc/message.ts';
-import { bytes, integer, list, optional, record, text } from '../ipc/shape.ts';
+import { boolean, bytes, integer, list, optional, record, text } from '../ipc/shape.ts';
 
 /** The ring of a session, bytes: a few segments ahead for a restore. */
 export const READER_RING_BYTES = 16 << 20;
@@ -70,3 +70,39 @@ export const READ_DONE = message(
   }),
   { maxBytes: 2 << 20 },
 );
+
+/**
+ * A tree ahead of a client that walks it: every directory node below one, in
+ * the order in which the walk needs them, cut into pieces anywhere. Items:
+ *
+ *   offset size
+ *        0    4  length of the node; 0: it could not be read
+ *        4   32  its chunk id
+ *       36       the node
+ */
+export const TREE_ITEM_HEAD_BYTES = 36;
+export const TREE_PIECE_BYTES = 256 << 10;
+/** What may be under way, unacknowledged. */
+export const TREE_WINDOW_BYTES = 2 << 20;
+/** Streams that a session may have open. */
+export const TREES_OPEN_MAX = 4;
+
+const stream = integer(1, 0xffffffff);
+
+/** client: begin; the number is the client's own. */
+export const TREE = message(72, 'tree', record({ stream, id: bytes(32, 32), length: integer(1, 4 << 20) }));
+/** chunker: the next piece; `last` comes once, also after a failure. */
+export const TREE_NODES = message(
+  73,
+  'tree nodes',
+  record({ stream, data: bytes(TREE_PIECE_BYTES), last: boolean }),
+  { maxBytes: TREE_PIECE_BYTES + 1024 },
+);
+/** client: so much has been used. */
+export const TREE_USED = message(
+  74,
+  'tree used',
+  record({ stream, bytes: integer(1, 2 * TREE_WINDOW_BYTES) }),
+);
+/** client: no more is wanted. */
+export const TREE_STOP = message(75, 'tree stop', record({ stream }));

@@ -33,6 +33,18 @@ export interface ChunkSource {
   get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer>;
 }
 
+/** The nodes of a walk, sent ahead of it. */
+export interface AheadSource extends ChunkSource {
+  /** The walk is over. */
+  stop(): void;
+}
+
+/** A source that can send the nodes of a tree ahead of a walk. */
+export interface TreeSource extends ChunkSource {
+  /** What is below `directory`, for a walk that asks for its nodes in pre-order; others are asked for one by one. */
+  below(directory: ChunkRef): AheadSource;
+}
+
 export interface ChunkStore {
   /**
    * Stores a chunk unless it is there already and writes its id to `idOut` (32 bytes). A promise is returned only

@@ -3,32 +3,64 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { browse } from '../../src/client/browse.ts';
 import { compare } from '../../src/client/compare.ts';
+import { TreeStream } from '../../src/client/treestream.ts';
 import { Failure } from '../../src/error.ts';
-import type { ChunkKind, ChunkRef, ChunkSource } from '../../src/snapshot/chunks.ts';
+import { Channel, channelPair } from '../../src/ipc/channel.ts';
+import { TREE, TREE_NODES, TREE_STOP, TREE_USED } from '../../src/messages/reader.ts';
+import { TreeAhead } from '../../src/processes/chunker/ahead.ts';
+import type { ChunkKind, ChunkRef, ChunkSource, TreeSource } from '../../src/snapshot/chunks.ts';
 import { MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { readRoot } from '../../src/snapshot/directory.ts';
 import { Node } from '../restore/plant.ts';
 import { type Plan, plant } from '../snapshot/plant.ts';
 
-/** A source whose answers take a turn of the event loop; counts how many turns somebody waited. */
-class Distant implements ChunkSource {
-  readonly #source: ChunkSource;
-  rounds = 0;
-  #batch: (() => void)[] = [];
+/** Both ends of a tree that is sent ahead, over a real channel; counts what was asked for by itself all the same. */
+class Streamed implements TreeSource {
+  readonly #chunks: MemoryChunks;
+  readonly #near: Channel;
+  readonly #far: Channel;
+  #stream: TreeStream | undefined;
+  readonly #stopped = Promise.withResolvers<void>();
+  asked = 0;
 
-  constructor(source: ChunkSource) {
-    this.#source = source;
+  constructor(chunks: MemoryChunks) {
+    this.#chunks = chunks;
+    const [near, far] = channelPair();
+    this.#near = new Channel(near, { name: 'chunker' });
+    this.#far = new Channel(far, { name: 'client' });
+    let tree: TreeAhead | undefined;
+    this.#far.handler(TREE, ({ payload }) => {
+      tree = new TreeAhead(this.#far, chunks, payload.stream);
+      void tree.run({ id: payload.id, length: payload.length });
+    });
+    this.#far.handler(TREE_USED, ({ payload }) => tree?.used(payload.bytes));
+    this.#far.handler(TREE_STOP, () => {
+      tree?.stop();
+      this.#stopped.resolve();
+    });
+    this.#near.handler(TREE_NODES, ({ payload }) => this.#stream?.push(payload.data, payload.last));
+    for (const channel of [this.#near, this.#far]) void channel.dispatch();
   }
 
   get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
-    if (this.#batch.length === 0)
-      setImmediate(() => {
-        this.rounds++;
-        for (const answer of this.#batch.splice(0)) answer();
-      });
-    return new Promise((resolve, reject) => {
-      this.#batch.push(() => this.#source.get(kind, id, length).then(resolve, reject));
+    this.asked++;
+    return this.#chunks.get(kind, id, length);
+  }
+
+  below({ id, length }: ChunkRef): TreeStream {
+    this.#stream = new TreeStream(this, {
+      used: (bytes) => this.#near.message(TREE_USED, { stream: 1, bytes }),
+      stop: () => this.#near.message(TREE_STOP, { stream: 1 }),
     });
+    this.#near.message(TREE, { stream: 1, id, length });
+    return this.#stream;
+  }
+
+  /** Resolves once the far end has heard that the walk is over. */
+  async close(): Promise<void> {
+    await this.#stopped.promise;
+    this.#near.close();
+    this.#far.close();
   }
 }
 
@@ -100,14 +132,31 @@ describe('browse', () => {
       );
   });
 
-  test('wide trees are asked for ahead, not directory by directory', async () => {
+  test('what is sent ahead is the same walk, with nothing left to ask for', async () => {
     const plan: Record<string, Plan> = {};
-    for (let i = 0; i < 2000; i++) plan[`d${i}`] = { f: `${i}` };
+    for (let i = 0; i < 3000; i++) plan[`d${i}`] = { [`file of directory ${i}`]: `${i}`, e: { f: {} } };
     const { chunks, directory } = await plant(plan);
-    const distant = new Distant(chunks);
-    const { paths } = await walk(distant, directory);
-    assert.equal(paths.length, 4000);
-    assert.ok(distant.rounds < 200, `${distant.rounds} rounds`);
+    const source = new Streamed(chunks);
+    const { paths } = await walk(source, directory);
+    assert.deepEqual(paths, (await walk(chunks, directory)).paths);
+    assert.equal(source.asked, 0);
+    await source.close();
+  });
+
+  test('damage is met in the same places when nodes are sent ahead', async () => {
+    const plan: Record<string, Plan> = {};
+    for (let i = 0; i < 200; i++) plan[`d${i}`] = { e: { f: `${i}` } };
+    const { chunks, directory } = await plant(plan);
+    const nodes = [...chunks.chunks].filter(([, { kind }]) => kind === 2).map(([id]) => id);
+    for (let i = 5; i < nodes.length - 1; i += 7) {
+      const id = nodes[i] ?? '';
+      if (id !== directory.id.toString('hex')) chunks.chunks.delete(id);
+    }
+    const alone = await walk(chunks, directory);
+    assert.ok(alone.damaged.length > 20);
+    const source = new Streamed(chunks);
+    assert.deepEqual(await walk(source, directory), alone);
+    await source.close();
   });
 
   test('a chain of directories is walked without recursion', async () => {

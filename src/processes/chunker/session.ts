@@ -21,8 +21,13 @@ import {
   READER_RING_BYTES,
   READS_OPEN_MAX,
   RESOLVE,
+  TREE,
+  TREE_STOP,
+  TREE_USED,
+  TREES_OPEN_MAX,
 } from '../../messages/reader.ts';
 import { mapShared, memfdCreate, unmap } from '../../sys/memory.ts';
+import { TreeAhead } from './ahead.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import { type LoadedSegment, missing, type SegmentFetcher } from './fetch.ts';
 
@@ -49,6 +54,7 @@ export class Session {
   readonly #sources: ReadonlySet<string> | undefined;
   /** resolves when the client is gone and nothing is under way */
   readonly #idle = Promise.withResolvers<void>();
+  readonly #trees = new Map<number, TreeAhead>();
   #reads = 0;
 
   private constructor(
@@ -67,6 +73,9 @@ export class Session {
     channel.handler(RESOLVE, (message) => this.#resolve(message));
     channel.handler(LOCATE, (message) => this.#locate(message));
     channel.handler(READ, (message) => this.#read(message));
+    channel.handler(TREE, ({ payload }) => this.#tree(payload));
+    channel.handler(TREE_USED, ({ payload }) => this.#trees.get(payload.stream)?.used(payload.bytes));
+    channel.handler(TREE_STOP, ({ payload }) => this.#trees.get(payload.stream)?.stop());
   }
 
   /**
@@ -96,10 +105,20 @@ export class Session {
       await this.#channel.dispatch();
     } finally {
       this.#channel.close();
+      for (const tree of this.#trees.values()) tree.stop();
       // reads that are under way still write to the ring
       if (this.#reads > 0) await this.#idle.promise;
       unmap(this.#ring);
     }
+  }
+
+  /** Reads ahead of a walk; a client that has enough of these gets none, and asks node by node. */
+  #tree({ stream, id, length }: PayloadOf<typeof TREE.shape>): void {
+    if (this.#trees.has(stream) || this.#trees.size >= TREES_OPEN_MAX)
+      throw new Failure('stream tree', String(stream), { cause: 'too many at once' });
+    const tree = new TreeAhead(this.#channel, this.#fetcher, stream);
+    this.#trees.set(stream, tree);
+    tree.run({ id, length }).finally(() => this.#trees.delete(stream));
   }
 
   #allowed(snapshot: Snapshot): boolean {
