@@ -10,6 +10,7 @@
  *   ROOT/KIND/NAME       objects of the other kinds
  *   ROOT/packs/XX/NAME   packs, by the first two digits of their name
  *   ROOT/tmp/RANDOM      objects under way; what a writer that died left behind
+ *   ROOT/reserve         space that urgent objects get on a full disk
  *
  * Files with other names are nobody's business here: no listing shows them.
  */
@@ -36,8 +37,13 @@ const FILE_MODE = 0o600;
 const DIRECTORY_MODE = 0o700;
 /** Packs kept open for reading. */
 const OPEN_PACKS_MAX = 16;
-/** How often an object is written when fsync (or the write) gives EIO. */
+/** How often an object is written when fsync (or the write) gives EIO, or a cleanup elsewhere took its file for a leftover. */
 const ATTEMPTS = 2;
+const AGAIN: readonly (string | undefined)[] = ['EIO', 'ENOENT'];
+const RESERVE = 'reserve';
+/** More than the largest urgent object, a mark, and its directory entries. */
+const RESERVE_BYTES = 1 << 20;
+const FULL: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT'];
 
 export interface FsOptions {
   readonly random: (bytes: number) => Buffer;
@@ -215,7 +221,9 @@ export class FsBackend implements Backend {
         try {
           return await this.#putOnce(target, pieces, options.ifAbsent === true);
         } catch (error) {
-          if (attempt === ATTEMPTS || codeOf(error) !== 'EIO') throw error;
+          const helped =
+            options.urgent === true && FULL.includes(codeOf(error)) && (await this.#useReserve());
+          if (!helped && (attempt === ATTEMPTS || !AGAIN.includes(codeOf(error)))) throw error;
         }
       }
     } catch (cause) {
@@ -244,6 +252,38 @@ export class FsBackend implements Backend {
     } finally {
       if (ifAbsent || !named) await removeQuietly(tmp);
       this.#underWay.delete(tmpName);
+    }
+  }
+
+  /** Frees the reserve; false where there is none. */
+  async #useReserve(): Promise<boolean> {
+    try {
+      await fs.unlink(path.join(this.location, RESERVE));
+      return true;
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  async reserve(): Promise<boolean> {
+    const file = path.join(this.location, RESERVE);
+    try {
+      const handle = await fs.open(file, 'a', FILE_MODE);
+      try {
+        const { size } = await handle.stat();
+        // random, so that no file system makes nothing of it
+        if (size < RESERVE_BYTES) await writeAll(handle, [this.#random(RESERVE_BYTES - size)]);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      return true;
+    } catch (cause) {
+      if (!FULL.includes(codeOf(cause))) throw new Failure('reserve space', file, { cause });
+      // less is no reserve, but space that somebody needs
+      await removeQuietly(file);
+      return false;
     }
   }
 

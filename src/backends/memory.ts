@@ -39,6 +39,14 @@ export class MemoryBackend implements Backend {
     ) as Record<ObjectKind, Map<string, Buffer>>;
   }
 
+  /** Another backend with the same objects. */
+  clone(): MemoryBackend {
+    const copy = new MemoryBackend();
+    for (const kind of OBJECT_KINDS)
+      for (const [name, object] of this.objects[kind]) copy.objects[kind].set(name, object);
+    return copy;
+  }
+
   /** Replaces the hook; without one nothing fails. */
   setHook(hook: FaultHook | undefined): void {
     this.#hook = hook;
@@ -121,6 +129,10 @@ export class MemoryBackend implements Backend {
   }
 
   async removeLeftover(): Promise<void> {}
+
+  async reserve(): Promise<boolean> {
+    return true;
+  }
 }
 
 function sliceOf(object: Buffer, kind: ObjectKind, name: string, range?: ByteRange): Buffer {

@@ -45,6 +45,8 @@ export interface ByteRange {
 export interface PutOptions {
   /** Refuse to replace: the answer tells whether this call made the object. */
   readonly ifAbsent?: boolean;
+  /** On a full disk, what is kept in reserve may be used up: for small objects that give space back. */
+  readonly urgent?: boolean;
 }
 
 /** An object that is written piece by piece, and does not exist before its commit. */
@@ -86,4 +88,6 @@ export interface Backend {
   leftovers(): Promise<string[]>;
   /** Removes one that `leftovers` named; one that is gone is no failure. */
   removeLeftover(name: string): Promise<void>;
+  /** Sets aside what urgent puts use up, where it is not; false where there is no space for it. */
+  reserve(): Promise<boolean>;
 }

@@ -31,6 +31,9 @@ export const MAGIC = {
   snapshot: 'plaksnap',
   lease: 'plakleas',
   log: 'plaklog\n',
+  mark: 'plakmark',
+  verdict: 'plakverd',
+  void: 'plakvoid',
 } as const;
 export type Magic = (typeof MAGIC)[keyof typeof MAGIC];
 

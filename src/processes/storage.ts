@@ -48,9 +48,10 @@ import { INITIALIZE, KEYS_ARE, LOAD, LOADED, PARENT_DONE, READ_KEYS, RINGS } fro
 import type { ChildContext } from '../privsep/child.ts';
 import { CONFIG_NAME } from '../repository/config.ts';
 import { CONFIG_MAX_BYTES, SEGMENT_SEALED_MAX_BYTES } from '../repository/constants.ts';
+import type { IndexCodec } from '../repository/indexes.ts';
 import { readFooter } from '../repository/pack.ts';
 import type { SegmentClass } from '../repository/segment.ts';
-import { type IndexCodec, Store } from '../repository/store.ts';
+import { Store } from '../repository/store.ts';
 import { mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 import { SEALED_READ_SLOTS, slotRange } from './rings.ts';
 

@@ -39,6 +39,16 @@ export function indexedPackBytes(pack: PackRecord): number {
   return bytes;
 }
 
+/** Whether a pack has a chunk whose id begins with one of `ids`, which are `idBytes` long and in latin1. */
+export function holdsAny({ segments }: PackRecord, ids: ReadonlySet<string>, idBytes: number): boolean {
+  return segments.some((segment) => {
+    const stride = segment.ids.length / segment.count;
+    for (let at = 0; at < segment.ids.length; at += stride)
+      if (ids.has(segment.ids.toString('latin1', at, at + idBytes))) return true;
+    return false;
+  });
+}
+
 /** Splits packs into groups that each fit an index object. */
 export function groupForIndex(packs: readonly PackRecord[]): PackRecord[][] {
   const groups: PackRecord[][] = [];

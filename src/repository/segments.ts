@@ -109,6 +109,22 @@ export class SegmentTable {
     };
   }
 
+  /** The number of the pack that a segment is in, lost or not; -1 for an ordinal that means nothing. */
+  packOf(ordinal: number): number {
+    return ordinal >= 0 && ordinal < this.count ? (this.#pack[ordinal] ?? 0) : -1;
+  }
+
+  /** Whether the segment's pack is lost. */
+  isLost(ordinal: number): boolean {
+    const pack = this.packOf(ordinal);
+    return pack < 0 || this.#state(pack).lost;
+  }
+
+  /** Packs so far, lost ones too: their numbers are below. */
+  get packNumberEnd(): number {
+    return this.#packs.length;
+  }
+
   /** The number of the pack with this name. */
   packNumber(name: string): number | undefined {
     return this.#byName.get(name);

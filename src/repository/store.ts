@@ -2,8 +2,9 @@
  * The storage side of a repository: packs, index and the table of chunks, over
  * a backend and without keys. The storage process wraps it in messages. Owns
  * the commit order (packs durable, then the index that names them; snapshot
- * headers come after `flush` returned) and the rule that no chunk stays in the
- * table whose pack never became durable.
+ * headers come after `flush` returned), the rule that no chunk stays in the
+ * table whose pack never became durable, and that a chunk is marked in the
+ * table if, and only if, every durable pack that has it is (marks.ts).
  */
 
 import type { Backend, ObjectWriter } from '../backends/objects.ts';
@@ -18,32 +19,22 @@ import {
   SEGMENT_SEALED_MAX_BYTES,
   SEGMENT_SEALED_MIN_BYTES,
 } from './constants.ts';
-import {
-  decodeIndex,
-  encodeIndex,
-  frameIndex,
-  groupForIndex,
-  indexedPackBytes,
-  type PackRecord,
-  unframeIndex,
-} from './index.ts';
+import { holdsAny, indexedPackBytes, type PackRecord } from './index.ts';
+import { type IndexCodec, Indexes } from './indexes.ts';
 import { rowBytes, type SegmentRecord } from './listing.ts';
+import { Marks } from './marks.ts';
 import { decodeFooter, encodeFooter, encodeTrailer, PACK_TRAILER_BYTES, readFooter } from './pack.ts';
 import { type Problem, problemOf } from './problem.ts';
 import type { SegmentClass } from './segment.ts';
 import { SegmentTable } from './segments.ts';
-import { IdTable, tableSizeFor } from './table.ts';
+import { IdTable, TABLE_ID_BYTES, tableSizeFor } from './table.ts';
 
 /** Packs that may be on their way to the backend before `append` waits. */
 const FINISHING_MAX = 2;
 /** Index rows that are gathered before an index object is written ahead of the next flush, bytes. */
 const INDEX_EARLY_BYTES = 1 << 20;
-
-/** Opens and seals footers and index objects, where the keys are. `name` is the pack's or the index object's. */
-export interface IndexCodec {
-  openIndex(kind: 'footer' | 'index', name: string, sealed: Buffer): Promise<Buffer>;
-  sealIndex(kind: 'footer' | 'index', name: string, plaintext: Buffer): Promise<Buffer>;
-}
+/** Segments of packs that are gone whose successors are still found by their ordinal. */
+const MOVED_MAX = 1 << 16;
 
 export interface StoreOptions {
   readonly backend: Backend;
@@ -76,12 +67,15 @@ interface OpenPack {
 export class Store {
   readonly backend: Backend;
   readonly segments = new SegmentTable();
+  readonly marks = new Marks();
   /** What was found damaged on the way; `recover` mends what can be mended. */
   readonly problems: Problem[] = [];
   /** Packs that no index object names: of writers that died, or of a lost index. */
   orphans: string[] = [];
   /** Counts losses: what was appended under another generation may be gone. */
   generation = 0;
+  /** Counts how often chunks that are in several packs may have come to be found in another. */
+  learned = 0;
   readonly #options: StoreOptions;
   #table: IdTable;
   readonly #open = new Map<SegmentClass, OpenPack>();
@@ -89,10 +83,20 @@ export class Store {
   /** durable packs that no durable index object names yet */
   readonly #unindexed: PackRecord[] = [];
   #unindexedBytes = 0;
-  /** index objects that were read or written */
-  readonly #known = new Set<string>();
-  #damagedIndex: string[] = [];
-  #indexing: Promise<void> = Promise.resolve();
+  readonly #indexes: Indexes;
+  /** marked packs that no index object names, which only their footers know */
+  #unindexedMarked: PackRecord[] = [];
+  /** what is known of marked packs, by name */
+  #markedRecords = new Map<string, PackRecord>();
+  /** the id of a chunk of each segment whose pack is gone, the oldest first */
+  readonly #moved = new Map<number, Buffer>();
+  /** what index objects said that has not been taken in yet */
+  readonly #fresh: PackRecord[] = [];
+  /** the table may lack chunks that are there, or have marks that are not */
+  #stale = false;
+  /** chunks are being moved to packs that are there to stay */
+  #learning = false;
+  #refreshing: Promise<unknown> = Promise.resolve();
   #storedBytes = 0;
   #loss: Failure | undefined;
 
@@ -100,6 +104,7 @@ export class Store {
     this.backend = options.backend;
     this.#options = options;
     this.#table = table;
+    this.#indexes = new Indexes(options);
   }
 
   /** Reads the whole index. Damaged index objects and missing packs are in `problems`; a failing backend is a Failure. */
@@ -109,7 +114,7 @@ export class Store {
     for (const name of names) sealedBytes += (await options.backend.stat('index', name)) ?? 0;
     // each chunk takes 16 bytes of an index object
     const store = new Store(options, IdTable.create(options.allocate(tableSizeFor(sealedBytes / 16))));
-    await store.#load(names);
+    await store.refresh();
     options.onTable?.(store.#table.buffer);
     return store;
   }
@@ -127,50 +132,132 @@ export class Store {
     };
   }
 
-  /** Reads index objects that others have written since; as `open` otherwise. */
-  async refresh(): Promise<void> {
-    const names = await this.backend.list('index');
-    await this.#load(names.filter((name) => !this.#known.has(name)));
+  /**
+   * Learns what others have done since: marks first, then the index, then
+   * packs, so that no pack is taken for there to stay that a mark has already
+   * been carried out on. Otherwise as `open`. Returns the marks that are heeded
+   * from now on.
+   */
+  refresh(): Promise<readonly string[]> {
+    const refreshed = this.#refreshing.then(() => this.#refresh());
+    this.#refreshing = refreshed.catch(() => undefined);
+    return refreshed;
   }
 
-  async #load(names: readonly string[]): Promise<void> {
-    for (const name of names) {
-      try {
-        const object = await this.backend.get('index', name);
-        if (object === undefined) continue;
-        const sealed = unframeIndex(object, name);
-        const packs = decodeIndex(await this.#options.codec.openIndex('index', name, sealed), name);
-        for (const pack of packs) if (this.segments.packNumber(pack.name) === undefined) this.#adopt(pack);
-      } catch (error) {
-        if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
-        this.problems.push(problemOf(`index/${name}`, error));
-        this.#damagedIndex.push(name);
-      }
-      this.#known.add(name);
-    }
+  async #refresh(): Promise<readonly string[]> {
+    // what is learned here stays to be done if the rest fails
+    if (await this.marks.refresh(this.backend)) this.#stale = true;
+    await this.#indexes.readNew(this.#fresh, this.problems);
+    const durable = [...this.segments.packNumbers()]
+      .filter((pack) => this.segments.packBytes(pack) > 0)
+      .map((pack) => this.segments.packName(pack));
     // after the index, so that no pack that it names can be newer than the listing
     const present = new Set(await this.backend.list('packs'));
-    const missing: string[] = [];
-    for (const pack of this.segments.packNumbers()) {
-      const name = this.segments.packName(pack);
-      if (this.segments.packBytes(pack) > 0 && !present.has(name)) missing.push(name);
+    const isThere = (name: string) => present.has(name) && !this.marks.doomed.has(name);
+    const gone = durable.filter((name) => !isThere(name));
+    const named = [...gone, ...this.#fresh.map(({ name }) => name)];
+    await this.#noteMissing(named.filter((name) => !present.has(name)));
+    this.#lose(gone);
+    for (const pack of this.#fresh.splice(0))
+      if (isThere(pack.name) && this.segments.packNumber(pack.name) === undefined) this.#adopt(pack);
+    if (this.#stale) await this.#relearn();
+    this.orphans = [...present].filter(
+      (name) => this.segments.packNumber(name) === undefined && !this.marks.doomed.has(name),
+    );
+    return this.marks.heeded;
+  }
+
+  /** A pack that is not there is a problem, unless a cleanup has removed it: then its mark, or a new index, says so. */
+  async #noteMissing(missing: readonly string[]): Promise<void> {
+    if (missing.length === 0) return;
+    const indexed = await this.#indexes.indexed();
+    const { marked, doomed } = this.marks;
+    const told = new Set(this.problems.map(({ object }) => object));
+    for (const name of new Set(missing))
+      if (indexed.has(name) && !marked.has(name) && !doomed.has(name) && !told.has(`packs/${name}`))
+        this.problems.push({ object: `packs/${name}`, text: 'pack is missing' });
+  }
+
+  /** Packs are gone; their chunks are found until something is known of others that have them. */
+  #lose(packs: readonly string[]): void {
+    for (const name of packs) {
+      const pack = this.segments.packNumber(name);
+      if (pack === undefined) continue;
+      this.#storedBytes -= this.segments.packBytes(pack);
+      this.segments.lose(pack);
+      this.#stale = true;
     }
-    for (const name of missing) this.problems.push({ object: `packs/${name}`, text: 'pack is missing' });
-    this.forget(missing);
-    this.orphans = [...present].filter((name) => this.segments.packNumber(name) === undefined);
   }
 
   /** Takes packs out of the tables: nobody finds, or deduplicates against, their chunks any more. */
   forget(packs: readonly string[]): void {
-    let forgotten = 0;
-    for (const name of packs) {
+    this.#lose(packs);
+    this.#sweep();
+  }
+
+  #sweep(): void {
+    this.#table.sweep(
+      (ordinal) => this.segments.isLost(ordinal),
+      (id, ordinal) => this.#noteMoved(ordinal, id),
+    );
+  }
+
+  #noteMoved(ordinal: number, id: Buffer): void {
+    if (this.#moved.has(ordinal)) return;
+    this.#moved.set(ordinal, Buffer.from(id));
+    if (this.#moved.size > MOVED_MAX)
+      for (const [oldest] of this.#moved) {
+        this.#moved.delete(oldest);
+        break;
+      }
+  }
+
+  /**
+   * Marks in the table what is marked now, and has each chunk be found in a
+   * pack that is there to stay, where there is one, or else in a marked one.
+   */
+  async #relearn(): Promise<void> {
+    const { marked } = this.marks;
+    const isMarked = new Set<number>();
+    for (const name of marked) {
       const pack = this.segments.packNumber(name);
-      if (pack === undefined) continue;
-      forgotten++;
-      this.#storedBytes -= this.segments.packBytes(pack);
-      this.segments.lose(pack);
+      if (pack !== undefined) isMarked.add(pack);
     }
-    if (forgotten > 0) this.#table.sweep((ordinal) => this.segments.place(ordinal) === undefined);
+    // a chunk whose pack is gone is found there until it is known where else: nobody refers to it meanwhile
+    this.#table.mark(
+      (ordinal) => isMarked.has(this.segments.packOf(ordinal)) || this.segments.isLost(ordinal),
+    );
+    // whoever loses a pack while the index is read says so again
+    this.#stale = false;
+    this.#learning = true;
+    const markedRecords = new Map<string, PackRecord>();
+    const learn = (record: PackRecord) => {
+      if (marked.has(record.name)) markedRecords.set(record.name, record);
+      else this.#learn(record);
+    };
+    try {
+      for await (const record of this.#indexes.readAll()) learn(record);
+      for (const record of [...this.#unindexed, ...this.#unindexedMarked]) learn(record);
+    } catch (error) {
+      this.#stale = true;
+      throw error;
+    } finally {
+      this.#learning = false;
+    }
+    this.#sweep();
+    for (const record of markedRecords.values()) this.#learn(record);
+    this.#markedRecords = markedRecords;
+    this.learned++;
+  }
+
+  #learn(record: PackRecord): void {
+    const pack = this.segments.packNumber(record.name);
+    if (pack === undefined) return;
+    const ordinals = this.segments.segmentsOf(pack);
+    record.segments.forEach((segment, i) => {
+      const ordinal = ordinals[i];
+      if (ordinal !== undefined) this.#insertDurable(record.name, segment, ordinal);
+    });
   }
 
   /** Takes a durable pack into the tables. */
@@ -178,16 +265,31 @@ export class Store {
     const pack = this.segments.addPack(record.name);
     this.segments.setPackBytes(pack, record.packBytes);
     this.#storedBytes += record.packBytes;
-    for (const segment of record.segments) {
-      const ordinal = this.segments.add(pack, segment);
-      this.#insert(segment, ordinal);
-    }
+    for (const segment of record.segments)
+      this.#insertDurable(record.name, segment, this.segments.add(pack, segment));
   }
 
-  #insert({ ids, count }: SegmentRecord, ordinal: number): void {
+  #insertDurable(pack: string, segment: SegmentRecord, ordinal: number): void {
+    const marked = this.marks.marked.has(pack);
+    this.#insert(segment, ordinal, marked);
+    if (!marked && this.#mayMove) this.#settle(segment, ordinal);
+  }
+
+  /** Whether the table may have marked chunks. */
+  get #mayMove(): boolean {
+    return this.#stale || this.#learning || this.marks.marked.size > 0;
+  }
+
+  /** Has the chunks of a durable segment that were marked be found there from now on. */
+  #settle({ ids, count }: SegmentRecord, ordinal: number, from = -1): void {
+    const stride = ids.length / count;
+    for (let at = 0; at < ids.length; at += stride) this.#table.move(ids, at, ordinal, from);
+  }
+
+  #insert({ ids, count }: SegmentRecord, ordinal: number, marked = false): void {
     if (this.#table.needsGrowth(count)) this.#growTable(count);
     const stride = ids.length / count;
-    for (let at = 0; at < ids.length; at += stride) this.#table.insert(ids, at, ordinal);
+    for (let at = 0; at < ids.length; at += stride) this.#table.insert(ids, at, ordinal, marked);
   }
 
   #growTable(more: number): void {
@@ -230,7 +332,7 @@ export class Store {
       const written = pack.writer.write(sealed);
       if (written !== undefined) await written;
     } catch (error) {
-      throw await this.#lose(pack, error);
+      throw await this.#giveUp(pack, error);
     }
     if (pack.writer.sizeBytes >= PACK_TARGET_BYTES) this.#finish(pack);
     while (this.#finishing.size > FINISHING_MAX) await Promise.race(this.#finishing.values());
@@ -260,7 +362,7 @@ export class Store {
   #finish(pack: OpenPack): void {
     for (const [kind, open] of this.#open) if (open === pack) this.#open.delete(kind);
     const finished = this.#commit(pack)
-      .catch((error: unknown) => this.#lose(pack, error).then(() => undefined))
+      .catch((error: unknown) => this.#giveUp(pack, error).then(() => undefined))
       .finally(() => this.#finishing.delete(pack.number));
     this.#finishing.set(pack.number, finished);
   }
@@ -279,6 +381,10 @@ export class Store {
     await writer.commit(name);
     this.segments.setPackBytes(pack.number, packBytes);
     this.#storedBytes += packBytes;
+    // what was marked, or swept away meanwhile, is here to stay now
+    segments.forEach((segment, i) => {
+      this.#insertDurable(name, segment, pack.ordinals[i] ?? 0);
+    });
     this.#noteUnindexed({ name, packBytes, segments });
     if (this.#unindexedBytes >= INDEX_EARLY_BYTES) {
       // ahead of time: a failure leaves them unindexed, and the next flush tries again and tells
@@ -292,7 +398,7 @@ export class Store {
   }
 
   /** Takes a pack that will never be durable out of the tables; returns the failure for whoever asked. */
-  async #lose(pack: OpenPack, error: unknown): Promise<Failure> {
+  async #giveUp(pack: OpenPack, error: unknown): Promise<Failure> {
     const failure = new Failure('write pack', pack.name, { cause: error });
     for (const [kind, open] of this.#open) if (open === pack) this.#open.delete(kind);
     if (this.segments.packNumber(pack.name) === undefined) return failure;
@@ -302,6 +408,7 @@ export class Store {
       for (let at = 0; at < ids.length; at += CHUNK_ID_BYTES) this.#table.remove(ids, at, ordinal);
     });
     this.generation++;
+    this.#stale = true;
     this.#loss = failure;
     this.#options.onLoss?.(failure);
     await pack.writer.abort();
@@ -326,45 +433,134 @@ export class Store {
     if (since !== this.generation) throw this.#loss ?? new Failure('store', '', { cause: 'a pack was lost' });
   }
 
-  /** Writes index objects for the packs that have none; one after another, whoever calls. */
+  /** Writes index objects for the packs that have none. */
   #writeIndex(): Promise<void> {
-    const written = this.#indexing.then(() => this.#writeIndexNow());
-    this.#indexing = written.catch(() => undefined);
-    return written;
+    return this.#indexes.write(
+      () => [...this.#unindexed],
+      (group) => {
+        this.#unindexed.splice(0, group.length);
+        for (const pack of group) this.#unindexedBytes -= indexedPackBytes(pack);
+      },
+    );
   }
 
-  async #writeIndexNow(): Promise<void> {
-    const batch = [...this.#unindexed];
-    for (const group of groupForIndex(batch)) {
-      const name = this.#options.random(16).toString('hex');
-      const plaintext = encodeIndex(group);
-      decodeIndex(plaintext, name);
-      const sealed = await this.#options.codec.sealIndex('index', name, plaintext);
-      await this.backend.put('index', name, frameIndex(sealed));
-      this.#known.add(name);
-      this.#unindexed.splice(0, group.length);
-      for (const pack of group) this.#unindexedBytes -= indexedPackBytes(pack);
-    }
+  /** Leaves packs that are `gone` out of the index. */
+  async reindex(gone: ReadonlySet<string>): Promise<void> {
+    await this.#indexes.rewrite(gone);
+  }
+
+  /**
+   * Leaves packs out of the index that do not exist, for whoever has seen that
+   * nothing in use is in them: cleanups that wrote the index at the same time
+   * may have brought one back.
+   */
+  async reindexAbsent(): Promise<void> {
+    const indexed = await this.#indexes.indexed();
+    for (const name of await this.backend.list('packs')) indexed.delete(name);
+    await this.#indexes.rewrite(indexed);
   }
 
   /**
    * Reads a sealed segment into `out`, which has SEGMENT_SEALED_MAX_BYTES; its
-   * sealed length. A missing or short pack is a Failure of kind 'damaged'.
+   * sealed length. One that was moved to another pack is read there. A missing
+   * or short pack is a Failure of kind 'damaged'.
    */
   async read(ordinal: number, out: Buffer): Promise<number> {
-    let place = this.segments.place(ordinal);
-    const open = place && [...this.#open.values()].find((pack) => pack.number === place?.pack);
-    if (open !== undefined) this.#finish(open);
-    if (place !== undefined) await this.#finishing.get(place.pack);
-    place = this.segments.place(ordinal);
-    if (place === undefined)
+    const found = await this.#readAt(ordinal, out);
+    if (found !== undefined) return found;
+    // a cleanup elsewhere may have moved it
+    await this.refresh();
+    const moved = await this.#readAt(ordinal, out);
+    if (moved !== undefined) return moved;
+    const pack = this.segments.packOf(ordinal);
+    if (pack < 0)
       throw new Failure('read segment', String(ordinal), { cause: 'there is none', kind: 'damaged' });
-    const name = this.segments.packName(place.pack);
+    const object = `packs/${this.segments.packName(pack)}`;
+    throw new Failure('read segment', object, { cause: 'pack is missing', kind: 'damaged' });
+  }
+
+  /** As `read`; undefined where its pack is gone. */
+  async #readAt(ordinal: number, out: Buffer): Promise<number | undefined> {
+    const pack = this.segments.packOf(ordinal);
+    const open = [...this.#open.values()].find(({ number }) => number === pack);
+    if (open !== undefined) this.#finish(open);
+    await this.#finishing.get(pack);
+    const place = this.segments.place(this.segments.isLost(ordinal) ? this.#successor(ordinal) : ordinal);
+    if (place === undefined) return undefined;
     const { offset, sealedLength } = place;
+    const name = this.segments.packName(place.pack);
     const found = await this.backend.getInto('packs', name, offset, out.subarray(0, sealedLength));
-    if (!found)
-      throw new Failure('read segment', `packs/${name}`, { cause: 'pack is missing', kind: 'damaged' });
-    return sealedLength;
+    return found ? sealedLength : undefined;
+  }
+
+  /** Where the segment is now whose pack is gone; -1 if nobody knows. */
+  #successor(ordinal: number): number {
+    const id = this.#moved.get(ordinal);
+    return id === undefined ? -1 : this.#table.lookup(id, 0);
+  }
+
+  /**
+   * Copies segments to another pack as they are, flushes, and has their chunks
+   * be found there; the bytes copied, and the packs they are of that were there.
+   */
+  async copy(
+    moves: readonly { readonly pack: string; readonly segments: readonly number[] }[],
+  ): Promise<{ bytes: number; packs: string[] }> {
+    const since = this.generation;
+    const packs: string[] = [];
+    const copied: { segment: SegmentRecord; from: number; to: number }[] = [];
+    let bytes = 0;
+    for (const { pack, segments } of moves) {
+      const record = await readFooter(this.backend, this.#options.codec, pack);
+      const number = this.segments.packNumber(pack);
+      if (record === undefined || number === undefined) continue;
+      packs.push(pack);
+      const ordinals = this.segments.segmentsOf(number);
+      for (const from of segments) {
+        const segment = record.segments[ordinals.indexOf(from)];
+        if (segment === undefined)
+          throw new Failure('copy segment', `packs/${pack}`, { cause: 'its footer and the index disagree' });
+        const range = { offset: segment.offset, length: segment.sealedLength };
+        const sealed = await this.backend.get('packs', pack, range);
+        if (sealed === undefined)
+          throw new Failure('copy segment', `packs/${pack}`, { cause: 'pack is missing' });
+        const to = await this.append(sealed, segment.kind, segment.keyEpoch, segment.ids);
+        copied.push({ segment, from, to });
+        bytes += sealed.length;
+      }
+    }
+    await this.flush(since);
+    for (const { segment, from, to } of copied) {
+      this.#settle(segment, to, from);
+      this.#noteMoved(from, segment.ids.subarray(0, TABLE_ID_BYTES));
+    }
+    return { bytes, packs };
+  }
+
+  /**
+   * The marked packs that have a chunk which is in a segment that `isLive`
+   * says is in use, and in no pack that is there to stay.
+   */
+  needed(isLive: (ordinal: number) => boolean): Set<string> {
+    const stranded = new Set<string>();
+    this.#table.each((id, ordinal, marked) => {
+      if (marked && isLive(ordinal)) stranded.add(id.toString('latin1'));
+    });
+    const needed = new Set<string>();
+    if (stranded.size === 0) return needed;
+    for (const name of this.marks.marked) {
+      const record = this.#markedRecords.get(name);
+      // one that nobody has described cannot be judged
+      if (record === undefined || holdsAny(record, stranded, TABLE_ID_BYTES)) needed.add(name);
+    }
+    return needed;
+  }
+
+  /** Indexes packs that are there to stay after all, where no index object names them. */
+  async reclaim(packs: ReadonlySet<string>): Promise<void> {
+    for (const record of this.#unindexedMarked) if (packs.has(record.name)) this.#noteUnindexed(record);
+    this.#unindexedMarked = this.#unindexedMarked.filter(({ name }) => !packs.has(name));
+    await this.#writeIndex();
   }
 
   /**
@@ -377,9 +573,14 @@ export class Store {
     for (const name of this.orphans) {
       try {
         const record = await readFooter(this.backend, this.#options.codec, name);
-        if (record === undefined) continue;
+        // meanwhile an index may have come that names it, or a verdict
+        if (record === undefined || this.segments.packNumber(name) !== undefined) continue;
+        if (this.marks.doomed.has(name)) continue;
         this.#adopt(record);
-        this.#noteUnindexed(record);
+        if (this.marks.marked.has(name)) {
+          this.#unindexedMarked.push(record);
+          this.#markedRecords.set(name, record);
+        } else this.#noteUnindexed(record);
       } catch (error) {
         if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
         this.problems.push(problemOf(`packs/${name}`, error));
@@ -389,6 +590,6 @@ export class Store {
     await this.#writeIndex();
     this.orphans = this.orphans.filter((name) => this.segments.packNumber(name) === undefined);
     if (!mended) return;
-    for (const name of this.#damagedIndex.splice(0)) await this.backend.delete('index', name);
+    await this.#indexes.removeDamaged();
   }
 }

@@ -9,9 +9,12 @@
  *
  *   word                         entry
  *      0  magic "idt1"               0  id, bytes 0..11
- *      1  log2 of the capacity      12  ordinal + 1; 0 empty; 2^32-1 removed
+ *      1  log2 of the capacity      12  ordinal + 1, and 2^31 if marked; 0 empty; 2^32-1 removed
  *      2  chunks
  *      3  entries in use, removed ones too
+ *
+ * A marked chunk is in a pack that a cleanup may remove: it can be read, but
+ * nothing new may refer to it.
  *
  * Ids are outputs of HMAC, so their own first bits place them. Twelve bytes
  * tell them apart: among 2^30 chunks a new one is taken for another with a
@@ -30,8 +33,11 @@ export const TABLE_ID_BYTES = 12;
 
 const EMPTY = 0;
 const REMOVED = -1;
+/** The bit of the word that marks an entry. */
+const MARKED = 0x8000_0000 | 0;
+const ORDINAL_MASK = 0x7fff_ffff;
 /** The largest ordinal: two values of the word are taken. */
-export const ORDINAL_MAX = 0xffff_fffd;
+export const ORDINAL_MAX = 0x7fff_fffd;
 const LOG2_MIN = 10;
 /** 2^31 entries, 32 GiB */
 const LOG2_MAX = 31;
@@ -107,7 +113,14 @@ export class IdTable {
     const word = this.#find(id, offset);
     if (word < 0) return -1;
     const value = Atomics.load(this.#words, word + 3);
-    return value === REMOVED || value === EMPTY ? -1 : (value >>> 0) - 1;
+    return value === REMOVED || value === EMPTY ? -1 : ordinalOf(value);
+  }
+
+  /** Whether the chunk is there to stay: in the table, and not marked. Only then may something new refer to it. */
+  holds(id: Buffer, offset: number): boolean {
+    const word = this.#find(id, offset);
+    // removed entries have the bit of marked ones
+    return word >= 0 && Atomics.load(this.#words, word + 3) > 0;
   }
 
   /** The first word of the id's entry, removed or not; where it has none, -1 - (first word of the empty entry). */
@@ -132,21 +145,22 @@ export class IdTable {
    * Adds a chunk; returns false, changing nothing, where the id is there
    * already. The caller has made sure that there is room (needsGrowth).
    */
-  insert(id: Buffer, offset: number, ordinal: number): boolean {
+  insert(id: Buffer, offset: number, ordinal: number, marked = false): boolean {
     if (ordinal < 0 || ordinal > ORDINAL_MAX)
       throw new Failure('index chunk', '', { cause: `segment ordinal ${ordinal} out of range` });
     const words = this.#words;
+    const value = (ordinal + 1) | (marked ? MARKED : 0);
     const found = this.#find(id, offset);
     if (found >= 0) {
       if (words[found + 3] !== REMOVED) return false;
-      Atomics.store(words, found + 3, (ordinal + 1) | 0);
+      Atomics.store(words, found + 3, value);
     } else {
       const word = -1 - found;
       if (word < HEADER_WORDS) throw new Failure('index chunk', '', { cause: 'table is full' });
       words[word] = id.readInt32LE(offset);
       words[word + 1] = id.readInt32LE(offset + 4);
       words[word + 2] = id.readInt32LE(offset + 8);
-      Atomics.store(words, word + 3, (ordinal + 1) | 0);
+      Atomics.store(words, word + 3, value);
       words[USED_WORD] = (words[USED_WORD] ?? 0) + 1;
     }
     Atomics.add(words, COUNT_WORD, 1);
@@ -156,26 +170,50 @@ export class IdTable {
   /** Takes the id out if it is at `ordinal`; returns whether it was. */
   remove(id: Buffer, offset: number, ordinal: number): boolean {
     const found = this.#find(id, offset);
-    if (found < 0 || this.#words[found + 3] !== ((ordinal + 1) | 0)) return false;
+    const value = found < 0 ? EMPTY : (this.#words[found + 3] ?? EMPTY);
+    if (value === EMPTY || value === REMOVED || ordinalOf(value) !== ordinal) return false;
     Atomics.store(this.#words, found + 3, REMOVED);
     Atomics.sub(this.#words, COUNT_WORD, 1);
     return true;
   }
 
-  /** Takes out every chunk whose segment is gone: reads the whole table. */
-  sweep(gone: (ordinal: number) => boolean): void {
-    const words = this.#words;
-    const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
-    for (let word = HEADER_WORDS + 3; word < end; word += ENTRY_WORDS) {
-      const value = words[word] ?? 0;
-      if (value === EMPTY || value === REMOVED || !gone((value >>> 0) - 1)) continue;
-      Atomics.store(words, word, REMOVED);
-      Atomics.sub(words, COUNT_WORD, 1);
-    }
+  /**
+   * Has an id that is in the table be found at another ordinal from now on,
+   * unmarked, if it is marked, or if it is at `from`; returns whether it was.
+   */
+  move(id: Buffer, offset: number, ordinal: number, from = -1): boolean {
+    const found = this.#find(id, offset);
+    const value = found < 0 ? EMPTY : (this.#words[found + 3] ?? EMPTY);
+    if (value === EMPTY || value === REMOVED || (value > 0 && ordinalOf(value) !== from)) return false;
+    Atomics.store(this.#words, found + 3, ordinal + 1);
+    return true;
   }
 
-  /** Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is used again, and its ordinal. */
-  each(visit: (id: Buffer, ordinal: number) => void): void {
+  /** Takes out every chunk whose segment is gone, and calls `visit` with each: reads the whole table. */
+  sweep(gone: (ordinal: number) => boolean, visit?: (id: Buffer, ordinal: number) => void): void {
+    const words = this.#words;
+    this.each((id, ordinal, _marked, word) => {
+      if (!gone(ordinal)) return;
+      Atomics.store(words, word, REMOVED);
+      Atomics.sub(words, COUNT_WORD, 1);
+      visit?.(id, ordinal);
+    });
+  }
+
+  /** Marks the chunks of the segments that this says, and no others: reads the whole table. */
+  mark(isMarked: (ordinal: number) => boolean): void {
+    const words = this.#words;
+    this.each((_id, ordinal, marked, word) => {
+      const wanted = isMarked(ordinal);
+      if (wanted !== marked) Atomics.store(words, word, (ordinal + 1) | (wanted ? MARKED : 0));
+    });
+  }
+
+  /**
+   * Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is
+   * used again, its ordinal, whether it is marked, and the place of its word.
+   */
+  each(visit: (id: Buffer, ordinal: number, marked: boolean, word: number) => void): void {
     const words = this.#words;
     const id = Buffer.alloc(TABLE_ID_BYTES);
     const end = HEADER_WORDS + ENTRY_WORDS * this.capacity;
@@ -185,16 +223,20 @@ export class IdTable {
       id.writeInt32LE(words[word] ?? 0, 0);
       id.writeInt32LE(words[word + 1] ?? 0, 4);
       id.writeInt32LE(words[word + 2] ?? 0, 8);
-      visit(id, (value >>> 0) - 1);
+      visit(id, ordinalOf(value), value < 0, word + 3);
     }
   }
 
   /** Adds every chunk of this table to `other`, which has the room; removed entries stay behind. */
   copyTo(other: IdTable): void {
-    this.each((id, ordinal) => {
-      other.insert(id, 0, ordinal);
+    this.each((id, ordinal, marked) => {
+      other.insert(id, 0, ordinal, marked);
     });
   }
+}
+
+function ordinalOf(value: number): number {
+  return (value & ORDINAL_MASK) - 1;
 }
 
 /** A private set of ids that grows: what is on its way to storage. Called by the chunker. */
@@ -207,6 +249,11 @@ export class PendingTable {
 
   has(id: Buffer, offset = 0): boolean {
     return this.#table.lookup(id, offset) >= 0;
+  }
+
+  /** Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is used again. */
+  each(visit: (id: Buffer) => void): void {
+    this.#table.each(visit);
   }
 
   /** Adds an id; false where it is there already. */

@@ -4,6 +4,7 @@ import type { Backend } from '../../src/backends/objects.ts';
 import { CHUNK_DATA, CHUNK_TREE, ChunkHasher } from '../../src/keys/derive.ts';
 import { Sealer } from '../../src/keys/seal.ts';
 import { SEGMENT_RAW_MAX_BYTES, SEGMENT_SEALED_MAX_BYTES } from '../../src/repository/constants.ts';
+import type { IndexCodec } from '../../src/repository/indexes.ts';
 import {
   associatedData,
   openPadded,
@@ -19,7 +20,7 @@ import {
   SegmentReader,
   SegmentWriter,
 } from '../../src/repository/segment.ts';
-import { type IndexCodec, Store, type StoreOptions } from '../../src/repository/store.ts';
+import { Store, type StoreOptions } from '../../src/repository/store.ts';
 
 export const repositoryId = Buffer.alloc(16, 1);
 const sealer = new Sealer(Buffer.alloc(32, 2), randomBytes);
