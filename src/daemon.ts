@@ -4,13 +4,15 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Configuration, print } from './config/config.ts';
 import { describe, EXIT_CODES, Failure, kindOf } from './error.ts';
-import { openLog } from './log.ts';
+import { type Log, openLog, type WriteLine } from './log.ts';
 import { ConfigurationRefused, readConfiguration } from './processes/parent/configuration.ts';
+import { ServiceManager } from './processes/parent/notify.ts';
+import { hasSyslog, syslog } from './processes/parent/syslog.ts';
 import { Parent, type ParentOptions } from './processes/parent.ts';
 import { VERSION } from './version.ts';
 
@@ -21,6 +23,10 @@ const READY_TIMEOUT_MS = 60_000;
 /** Tells a process in the background to say that it is ready, on descriptor 3. */
 const READY_VARIABLE = 'PLAKARD_READY_FD';
 const MACROS_MAX = 256;
+/** What a daemon that does not start has to say. */
+const SAID_MAX_CHARS = 64 << 10;
+/** In the state directory. */
+const PID_FILE = 'plakard.pid';
 
 interface Options {
   readonly foreground: boolean;
@@ -73,14 +79,20 @@ function say(line: string): void {
   writeSync(2, `${line}\n`);
 }
 
-/** Prints what went wrong, a line for each error of a configuration, and sets the exit code. */
+/** What went wrong: a line for each error of a configuration. */
+function linesOf(error: unknown): readonly string[] {
+  if (error instanceof ConfigurationRefused) return error.lines;
+  if (error instanceof StartRefused) return error.message.split('\n');
+  const text = describe(error);
+  return [text.startsWith('plakard: ') ? text : `plakard: ${text}`];
+}
+
+/** Prints what went wrong, here and where this was started from, and sets the exit code. */
 function report(error: unknown): void {
-  if (error instanceof ConfigurationRefused) for (const line of error.lines) say(line);
-  else {
-    const text = describe(error);
-    say(text.startsWith('plakard: ') ? text : `plakard: ${text}`);
-  }
-  process.exitCode = EXIT_CODES[kindOf(error)];
+  const lines = linesOf(error);
+  for (const line of lines) say(line);
+  process.exitCode = error instanceof StartRefused ? error.exitCode : EXIT_CODES[kindOf(error)];
+  sayReady([process.exitCode, ...lines].join('\n'));
 }
 
 /** Runs the command; sets the exit code. */
@@ -118,6 +130,13 @@ function checkOnly({ file, macros, verbose }: Options): void {
   else say('configuration OK');
 }
 
+/** Where the log goes: to whoever started us with -d, or, in the background, to syslog where there is one. */
+function writerOf(isBackground: boolean): WriteLine {
+  const toStandardError: WriteLine = (line) => writeSync(2, line);
+  return isBackground && hasSyslog() ? syslog(toStandardError, process.pid) : toStandardError;
+}
+
+/** Runs the parent until it has stopped. */
 async function runForeground(
   options: Options,
   configuration: Configuration,
@@ -125,8 +144,18 @@ async function runForeground(
   timeouts: ParentOptions['timeouts'] = {},
 ): Promise<void> {
   process.title = 'plakard: parent';
-  const log = openLog(configuration.log, options.verbose, (line) => writeSync(2, line));
   const { file, macros } = options;
+  const log = openLog(
+    configuration.log,
+    options.verbose,
+    writerOf(process.env[READY_VARIABLE] !== undefined),
+  );
+  const manager = new ServiceManager({
+    log,
+    environment: process.env,
+    pid: process.pid,
+    monotonicUsec: () => process.hrtime.bigint() / 1000n,
+  });
   const parent = new Parent(
     {
       path: file,
@@ -140,39 +169,66 @@ async function runForeground(
     },
     configuration,
   );
-  for (const signal of ['SIGTERM', 'SIGINT'] as const)
-    process.on(signal, () => {
-      log.info(`stopping, on ${signal}`, { process: 'parent' });
-      void parent.stop();
-    });
-  process.on('SIGHUP', () => {
-    parent.reload().catch((error: unknown) => {
-      const lines = error instanceof ConfigurationRefused ? error.lines : [describe(error)];
-      for (const line of lines) log.error(line, { process: 'parent' });
-      log.error('the configuration has errors, and nothing was changed', { process: 'parent' });
-    });
-  });
+  hearSignals(parent, log, manager);
+  const pidFile = path.join(configuration.state, PID_FILE);
   try {
     await parent.start();
+    writePid(pidFile);
   } catch (error) {
     await parent.stop();
     throw error;
   }
-  sayReady();
-  await parent.finished();
+  manager.ready(`serves ${configuration.socket.path}`);
+  sayReady('ready');
+  try {
+    await parent.finished();
+  } finally {
+    rmSync(pidFile, { force: true });
+  }
   log.info('stopped', { process: 'parent' });
 }
 
-/** Tells whoever detached us that clients can connect. */
-function sayReady(): void {
+function hearSignals(parent: Parent, log: Log, manager: ServiceManager): void {
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.on(signal, () => {
+      log.info(`stopping, on ${signal}`, { process: 'parent' });
+      manager.stopping();
+      void parent.stop();
+    });
+  process.on('SIGHUP', () => {
+    manager.reloading();
+    parent
+      .reload()
+      .then(
+        () => 'reloaded',
+        (error: unknown) => {
+          const lines = error instanceof ConfigurationRefused ? error.lines : [describe(error)];
+          for (const line of lines) log.error(line, { process: 'parent' });
+          log.error('the configuration was not applied, and nothing was changed', { process: 'parent' });
+          return 'not reloaded: the configuration has errors';
+        },
+      )
+      .then((status) => manager.ready(status));
+  });
+}
+
+/** Written when it can be relied on: whoever reads it finds a daemon that serves. */
+function writePid(file: string): void {
+  mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+  writeFileSync(`${file}.new`, `${process.pid}\n`, { mode: 0o644 });
+  renameSync(`${file}.new`, file);
+}
+
+/** Tells whoever detached us: that clients can connect, or what went wrong. */
+function sayReady(text: string): void {
   const fd = Number(process.env[READY_VARIABLE] ?? '');
   if (!Number.isInteger(fd) || fd < 3) return;
   delete process.env[READY_VARIABLE];
-  writeSync(fd, 'ready');
+  writeSync(fd, text);
   closeSync(fd);
 }
 
-/** Starts this command again in the background, and waits until it is ready; its log goes to the state directory. */
+/** Starts this command again in the background, and waits until it is ready; what it prints goes to the state directory. */
 async function detach(args: readonly string[], configuration: Configuration): Promise<void> {
   mkdirSync(configuration.state, { recursive: true, mode: 0o700 });
   const logPath = path.join(configuration.state, 'plakard.log');
@@ -183,24 +239,39 @@ async function detach(args: readonly string[], configuration: Configuration): Pr
     env: { ...process.env, [READY_VARIABLE]: '3' },
   });
   closeSync(log);
-  if (!(await isReady(child)))
-    throw new Failure('start', '', {
-      cause: 'the daemon ended before it was ready',
-      remedy: `see ${logPath}`,
-    });
+  const said = await firstWord(child);
   child.unref();
+  if (said === 'ready') return;
+  if (said !== '') throw new StartRefused(said);
+  throw new Failure('start', '', { cause: 'the daemon ended before it was ready', remedy: `see ${logPath}` });
 }
 
-/** Whether the process in the background says that it is ready, rather than ending. */
-function isReady(child: ChildProcess): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const timer = setTimeout(() => resolve(false), READY_TIMEOUT_MS);
+/** What the daemon in the background said went wrong, as it would have said it in the foreground. */
+class StartRefused extends Error {
+  readonly exitCode: number;
+
+  /** `said` is the exit code, and then what would have been printed. */
+  constructor(said: string) {
+    const [code, ...lines] = said.split('\n');
+    super(lines.join('\n'));
+    this.exitCode = Number(code) || EXIT_CODES.failed;
+  }
+}
+
+/** What the process in the background says until it closes the pipe: `ready`, or why it is not; empty if nothing. */
+function firstWord(child: ChildProcess): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
   const pipe = child.stdio[3];
-  if (pipe === null || pipe === undefined || !('on' in pipe))
+  if (pipe === null || pipe === undefined || !('setEncoding' in pipe))
     throw new Failure('start', '', { cause: 'no pipe' });
-  pipe.on('data', () => resolve(true));
-  child.on('exit', () => resolve(false));
-  child.on('error', () => resolve(false));
+  let said = '';
+  const timer = setTimeout(() => resolve(''), READY_TIMEOUT_MS);
+  pipe.setEncoding('utf8');
+  pipe.on('data', (text: string) => {
+    said = (said + text).slice(0, SAID_MAX_CHARS);
+  });
+  pipe.on('end', () => resolve(said));
+  child.on('error', () => resolve(''));
   return promise.finally(() => {
     clearTimeout(timer);
     pipe.destroy();

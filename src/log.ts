@@ -1,7 +1,10 @@
 /**
  * The log of the daemon: one line for each event, as text for people or JSON
- * for machines. Made by the main and written by the parent alone, which logs on
- * behalf of its children too.
+ * for machines. Every process has one, on pino; a child's goes to the parent
+ * over their channel, and the parent alone writes: to a terminal, to syslog or
+ * to a file.
+ *
+ * Invariant: one event is one line, whatever its text holds.
  */
 import { pino } from 'pino';
 
@@ -12,21 +15,41 @@ export interface LogFields {
   readonly [field: string]: string | number | boolean;
 }
 
-export interface Log {
-  debug(text: string, fields: LogFields): void;
-  info(text: string, fields: LogFields): void;
-  warn(text: string, fields: LogFields): void;
-  error(text: string, fields: LogFields): void;
+export const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+export type Level = (typeof LEVELS)[number];
+
+export interface Log extends Record<Level, (text: string, fields: LogFields) => void> {
+  /** Whether debugging events are logged too. */
+  verbose: boolean;
 }
 
-/** `verbose` logs debugging events too; `write` takes whole lines. */
+/** Writes one line, with its newline. */
+export type WriteLine = (line: string, level: Level) => void;
+
+/** pino's numbers of its levels. */
+const LEVEL_OF: Readonly<Record<number, Level>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };
+
+interface Event {
+  readonly time: string;
+  readonly level: Level;
+  readonly process: string;
+  readonly text: string;
+}
+
+/** `verbose` logs debugging events too; `write` takes whole lines. `clock` leaves the time to whoever gets them. */
 export function openLog(
   form: 'text' | 'json',
   verbose: boolean,
-  write: (line: string) => void,
-  now: () => Date = () => new Date(),
+  write: WriteLine,
+  { now = () => new Date(), time = true }: { now?: () => Date; time?: boolean } = {},
 ): Log {
-  const stream = { write: form === 'json' ? write : (line: string) => write(textOf(line)) };
+  const stream = {
+    write: (line: string): void => {
+      const event = eventOf(line);
+      if (form === 'json') write(line, event.level);
+      else write(`${time ? `${event.time} ` : ''}${event.process}: ${event.text}\n`, event.level);
+    },
+  };
   const logger = pino(
     {
       base: undefined,
@@ -36,16 +59,30 @@ export function openLog(
     stream,
   );
   const at =
-    (level: 'debug' | 'info' | 'warn' | 'error') =>
+    (level: Level) =>
     (text: string, fields: LogFields): void =>
       logger[level](fields, text);
-  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+  return {
+    debug: at('debug'),
+    info: at('info'),
+    warn: at('warn'),
+    error: at('error'),
+    get verbose() {
+      return logger.level === 'debug';
+    },
+    set verbose(on: boolean) {
+      logger.level = on ? 'debug' : 'info';
+    },
+  };
 }
 
-/** `2026-11-21T10:00:00.000Z storage local: text`, as syslog would show it. */
-function textOf(line: string): string {
-  const event: unknown = JSON.parse(line);
-  if (typeof event !== 'object' || event === null) return line;
-  const { time, process, msg } = event as Record<string, unknown>;
-  return `${String(time)} ${String(process)}: ${String(msg).replace(/[\0-\x1f\x7f]/g, '?')}\n`;
+/** What syslog and people are shown of a line of pino's. */
+function eventOf(line: string): Event {
+  const { time, process, msg, level } = JSON.parse(line) as Record<string, unknown>;
+  return {
+    time: String(time),
+    process: String(process),
+    level: LEVEL_OF[Number(level)] ?? 'info',
+    text: String(msg).replace(/[\0-\x1f\x7f]/g, '?'),
+  };
 }

@@ -67,6 +67,11 @@ export class Connection {
     }
   }
 
+  /** Registers what is done with what the daemon sends of its own accord. */
+  on<T>(type: MessageType<T>, handle: (payload: T) => void): void {
+    this.#channel.handler(type, ({ payload }) => handle(payload));
+  }
+
   /** Sends one request and waits for its reply; the daemon's refusal rejects with its kind and text. */
   async request<T, R>(
     type: MessageType<T>,

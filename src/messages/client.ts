@@ -223,3 +223,29 @@ export const STOP = message(51, 'stop', nothing);
 export const DONE = message(52, 'done', nothing);
 /** What was wrong with the configuration, a line each; empty where it was applied. */
 export const RELOADED = message(53, 'reloaded', record({ errors: list(line, 100) }), { maxBytes: 2 << 20 });
+
+/** `plakarctl log verbose|brief`: answered by DONE. */
+export const SET_LOG = message(54, 'log', record({ verbose: boolean }));
+/** Events of all jobs from now on; answered by DONE when the daemon ends. */
+export const MONITOR = message(55, 'monitor', nothing);
+export const EVENT = message(
+  56,
+  'event',
+  record({
+    timeMs: real,
+    kind: oneOf('begun', 'progress', 'problem', 'over', 'failed'),
+    job: integer(),
+    operation: text(32),
+    repository: name,
+    source: optional(name),
+    user: text(64),
+    files: integer(),
+    bytes: integer(),
+    text: optional(line),
+    /** events before this one that were not sent, as the client did not read */
+    missed: integer(),
+  }),
+);
+/** The state of the daemon as OpenMetrics text. */
+export const METRICS = message(57, 'metrics', nothing);
+export const METRICS_ARE = message(58, 'metrics are', record({ text: text(1 << 20) }), { maxBytes: 4 << 20 });

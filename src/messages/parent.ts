@@ -4,9 +4,8 @@
  * the child its channel.
  */
 import { message } from '../ipc/message.ts';
-import { boolean, bytes, integer, list, nothing, optional, real, record, text } from '../ipc/shape.ts';
+import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
 import { NAME_MAX_CHARS, status } from './client.ts';
-import { OBJECT_MAX_BYTES } from './data.ts';
 
 const name = text(NAME_MAX_CHARS);
 const key = bytes(32, 32);
@@ -131,14 +130,12 @@ export const RINGS = message(
   }),
   { maxDescriptors: 2 },
 );
-/** Logged by the parent on behalf of a child. */
+/** Any child → parent: an event to log on its behalf. */
 export const LOG = message(
   214,
   'log',
-  record({ level: integer(0, 100), text: text(4096), fields: optional(bytes(OBJECT_MAX_BYTES)) }),
-  {
-    maxBytes: 16 << 10,
-  },
+  record({ level: oneOf('debug', 'info', 'warn', 'error'), text: text(4096) }),
+  { maxBytes: 16 << 10 },
 );
 /** parent → control: the listening socket (one descriptor). */
 export const LISTEN = message(215, 'listen', nothing, { maxDescriptors: 1 });
@@ -150,3 +147,5 @@ export const WHY_IS = message(218, 'why is', record({ text: optional(text(4096))
 /** parent → control: push a source, as the schedule says. */
 export const RUN_PUSH = message(219, 'run push', record({ repository: name, source: name }));
 export const PUSH_RUN = message(220, 'push run', record({ snapshot: text(36) }));
+/** control → parent: log more or less; answered by PARENT_DONE. */
+export const PARENT_LOG = message(221, 'set log', record({ verbose: boolean }));

@@ -19,6 +19,8 @@ export interface SupervisorOptions extends Partial<Program> {
   readonly main: string;
   /** for a child to become ready, and for it to take a peer */
   readonly startTimeoutMs?: number;
+  /** registers what is answered every child, whoever it is, at each start */
+  readonly serve?: (name: string, channel: Channel) => void;
   /** from STOP to SIGTERM */
   readonly stopTimeoutMs?: number;
   /** from SIGTERM to SIGKILL */
@@ -75,6 +77,7 @@ export class Supervisor extends EventEmitter<Events> {
   readonly #startTimeoutMs: number;
   readonly #stopTimeoutMs: number;
   readonly #termTimeoutMs: number;
+  readonly #serve: ((name: string, channel: Channel) => void) | undefined;
   readonly #declared = new Map<string, Declared>();
   readonly #running = new Map<string, RunningChild>();
   /** channels that exist, or are being made, by pair */
@@ -102,6 +105,7 @@ export class Supervisor extends EventEmitter<Events> {
     this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     this.#stopTimeoutMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
     this.#termTimeoutMs = options.termTimeoutMs ?? TERM_TIMEOUT_MS;
+    this.#serve = options.serve;
     const { promise, resolve } = Promise.withResolvers<Failure | undefined>();
     this.finished = promise;
     this.#finish = resolve;
@@ -242,6 +246,7 @@ export class Supervisor extends EventEmitter<Events> {
     const running = new RunningChild(declared, this.#program, (role, instance, failure) => {
       this.emit('complaint', name, { role, instance }, failure);
     });
+    this.#serve?.(name, running.channel);
     this.#running.set(name, running);
     fresh.push(running);
     running.exited.then((exit) => this.#gone(running, exit));

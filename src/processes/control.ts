@@ -5,10 +5,11 @@
  * the job to the chunker of its repository. It opens no file and holds no key;
  * what clients read and write goes past it.
  */
-import { Failure, kindOf } from '../error.ts';
+import { describe, Failure, kindOf } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { MessageType, Received } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
+import type { Log } from '../log.ts';
 import {
   CHECK,
   CHECKED,
@@ -17,6 +18,9 @@ import {
   DONE,
   INFO,
   INFO_IS,
+  METRICS,
+  METRICS_ARE,
+  MONITOR,
   OPEN,
   OPENED,
   PROBLEM,
@@ -29,6 +33,7 @@ import {
   RELOADED,
   REMOVE,
   REMOVED,
+  SET_LOG,
   STATUS,
   STATUS_IS,
   STOP,
@@ -51,6 +56,7 @@ import {
   MAKE,
   NEED,
   PARENT_DONE,
+  PARENT_LOG,
   PARENT_RELOAD,
   PARENT_STATUS,
   PARENT_STATUS_IS,
@@ -65,8 +71,13 @@ import {
 import type { ChildContext } from '../privsep/child.ts';
 import { answer, type Client, Clients } from './control/clients.ts';
 import { type Job, Jobs, type Request } from './control/jobs.ts';
+import { openMetrics } from './control/metrics.ts';
+import { Monitor } from './control/monitor.ts';
 import { Permits } from './control/permits.ts';
+import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
+
+const EVENT_TEXT_MAX_CHARS = 4096;
 
 type Settings = PayloadOf<typeof CONTROL_SETTINGS.shape>;
 type Summary = PayloadOf<typeof PUSHED.shape>;
@@ -75,21 +86,30 @@ class Control {
   readonly #context: ChildContext;
   readonly #clients: Clients;
   readonly #jobs: Jobs;
+  readonly #monitor: Monitor;
+  readonly #log: Log;
   #settings: Settings | undefined;
   #permits: Permits | undefined;
 
   constructor(context: ChildContext) {
     this.#context = context;
     const { parent } = context;
+    this.#log = childLog(context);
+    this.#monitor = new Monitor(this.#log, context.name, Date.now);
     this.#jobs = new Jobs({
       first: (context.settings as ControlStart).firstJob,
       now: Date.now,
-      release: (job) => parent.message(RELEASE, { job: job.number, snapshot: job.snapshot }),
+      began: (job) => this.#monitor.began(job),
+      over: (job, error) => {
+        this.#monitor.over(job, error);
+        if (job.isHeld) parent.message(RELEASE, { job: job.number, snapshot: job.snapshot });
+      },
     });
     this.#clients = new Clients({
       serve: (client) => this.#serve(client),
-      gone: (client) => this.#gone(client),
-      refused: () => undefined,
+      gone: (client, error) => this.#gone(client, error),
+      refused: (uid) =>
+        this.#log.warn(`a client of user ${uid} was refused: too many`, { process: context.name }),
     });
     parent.handler(CONTROL_SETTINGS, (message) => {
       this.#settings = message.payload;
@@ -107,9 +127,12 @@ class Control {
       });
       parent.reply(message, PARENT_DONE, {});
     });
+    context.onStop(() => this.#monitor.close());
     context.onPeer('chunker', (channel) => this.#serveChunker(channel));
     context.onPeerLost('chunker', (repository) => {
-      for (const job of this.#jobs.on(repository)) this.#jobs.end(job.number);
+      const failure = new Failure('chunker', repository, { cause: 'it died' });
+      // those that the chunker answers end with their query, which knows more
+      for (const job of this.#jobs.on(repository)) if (job.isHanded) this.#jobs.end(job.number, failure);
     });
   }
 
@@ -126,6 +149,13 @@ class Control {
     requests(CHECK, (message) => this.#check(client, message));
     requests(REMOVE, (message) => this.#remove(client, message));
     requests(INFO, (message) => this.#info(client, message));
+    requests(MONITOR, (message) => this.#watch(client, message));
+    requests(METRICS, (message) => this.#metrics(client, message));
+    requests(SET_LOG, async (message) => {
+      this.#permit(client, 'log');
+      await this.#context.parent.query(PARENT_LOG, message.payload, PARENT_DONE);
+      client.channel.reply(message, DONE, {});
+    });
     requests(RELOAD, (message) =>
       this.#toParent(client, message, 'reload', PARENT_RELOAD, RELOADED, RELOADED),
     );
@@ -133,7 +163,9 @@ class Control {
   }
 
   /** What a client that went away had asked for is given up. */
-  #gone(client: Client): void {
+  #gone(client: Client, error: unknown): void {
+    this.#monitor.leave(client.channel);
+    if (error !== undefined) this.#log.warn(describe(error), { process: this.#context.name });
     for (const job of this.#jobs.of(client)) {
       job.isCancelled = true;
       const chunker = this.#chunker(job.repository);
@@ -148,10 +180,14 @@ class Control {
 
   #serveChunker(channel: Channel): void {
     channel.handler(PROGRESS, ({ payload }) => {
-      this.#jobs.progress(payload);
+      const job = this.#jobs.progress(payload);
+      if (job !== undefined) this.#monitor.progress(job);
     });
     channel.handler(PROBLEM, ({ payload }) => {
-      this.#jobs.problem(payload);
+      const job = this.#jobs.problem(payload);
+      const { object, text, paths = [] } = payload;
+      const about = [object, ...paths.map(String)].filter((each) => each !== '').join(' ');
+      if (job !== undefined) this.#monitor.problem(job, `${about}: ${text}`.slice(0, EVENT_TEXT_MAX_CHARS));
     });
     channel.handler(JOB_OVER, ({ payload }) => this.#jobs.end(payload.job));
   }
@@ -216,9 +252,10 @@ class Control {
     try {
       return await work(await this.#ready(job));
     } catch (error) {
-      this.#jobs.end(job.number);
       const death = kindOf(error) === 'failed' ? await this.#why(job) : undefined;
-      throw death === undefined ? error : new Failure(death, '');
+      const failure = death === undefined ? error : new Failure(death, '');
+      this.#jobs.end(job.number, failure);
+      throw failure;
     }
   }
 
@@ -255,11 +292,29 @@ class Control {
   ): Promise<void> {
     await this.#work(job, async (chunker) => {
       const { payload, fds } = await chunker.query(ask.type, ask.payload, ask.reply);
+      job.isHanded = true;
       client.channel.reply(message, ask.reply, payload, fds, { given: true });
     });
   }
 
   // ---- requests
+
+  /** Answered at the end of the daemon; until then the client is sent what happens. */
+  async #watch(client: Client, message: Received<unknown>): Promise<void> {
+    this.#permit(client, 'monitor');
+    this.#monitor.watch(client.channel, () => client.channel.reply(message, DONE, {}));
+  }
+
+  async #metrics(client: Client, message: Received<unknown>): Promise<void> {
+    this.#permit(client, 'status');
+    const { payload } = await this.#context.parent.query(PARENT_STATUS, {}, PARENT_STATUS_IS);
+    const { counts, watchers } = this.#monitor;
+    const text = openMetrics(
+      { ...payload, jobs: this.#jobs.list() },
+      { clients: this.#clients.size, watchers, counts },
+    );
+    client.channel.reply(message, METRICS_ARE, { text });
+  }
 
   async #status(client: Client, message: Received<unknown>): Promise<void> {
     this.#permit(client, 'status');

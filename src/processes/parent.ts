@@ -13,10 +13,12 @@ import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
 import { RELOADED } from '../messages/client.ts';
 import {
+  LOG,
   MADE,
   MAKE,
   NEED,
   PARENT_DONE,
+  PARENT_LOG,
   PARENT_RELOAD,
   PARENT_STATUS,
   PARENT_STATUS_IS,
@@ -110,6 +112,8 @@ export class Parent {
       main: options.main,
       execArguments: process.execArgv,
       output: (name, line) => log.warn(line, { process: name }),
+      serve: (name, channel) =>
+        channel.handler(LOG, ({ payload }) => log[payload.level](payload.text, { process: name })),
     });
     this.#supervisor.on('death', (exit) => this.#death(exit));
     this.#supervisor.on('complaint', (name, peer, failure) =>
@@ -368,6 +372,10 @@ export class Parent {
     });
     channel.handler(PARENT_RELOAD, async (message) => {
       channel.reply(message, RELOADED, { errors: await this.#reloadErrors() });
+    });
+    channel.handler(PARENT_LOG, (message) => {
+      this.#options.log.verbose = message.payload.verbose;
+      channel.reply(message, PARENT_DONE, {});
     });
     channel.handler(PARENT_STOP, (message) => {
       channel.reply(message, PARENT_DONE, {});

@@ -52,6 +52,8 @@ export function lives(pid: number): boolean {
 export class Daemon {
   readonly directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
   readonly lines: string[] = [];
+  /** variables beside our own */
+  readonly environment: Record<string, string> = {};
   #listeners: (() => void)[] = [];
   #process: ChildProcess | undefined;
   #exit: Promise<unknown[]> = Promise.resolve([]);
@@ -102,7 +104,7 @@ export class Daemon {
     const daemon = spawn(
       process.execPath,
       [MAIN, JSON.stringify(this.#timeouts), '-d', '-f', this.path('plakard.conf'), ...args],
-      { stdio: ['ignore', 'inherit', 'pipe'], env: environment },
+      { stdio: ['ignore', 'inherit', 'pipe'], env: { ...environment, ...this.environment } },
     );
     this.#process = daemon;
     this.#exit = once(daemon, 'exit');

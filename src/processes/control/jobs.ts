@@ -35,6 +35,8 @@ export interface Job extends Request {
   isHeld: boolean;
   /** what the parent said of its repository */
   ready: ReadyFor | undefined;
+  /** it goes on between client and chunker, after it was answered */
+  isHanded: boolean;
   /** whoever asked is gone */
   isCancelled: boolean;
   /** that it made */
@@ -49,8 +51,9 @@ export interface JobsOptions {
   /** number of the first */
   readonly first: number;
   readonly now: () => number;
-  /** called once for each job that held something, when it ends */
-  readonly release: (job: Job) => void;
+  readonly began: (job: Job) => void;
+  /** called once for each job, when it ends */
+  readonly over: (job: Job, error: unknown) => void;
 }
 
 export class Jobs {
@@ -76,6 +79,7 @@ export class Jobs {
       owner,
       isHeld: false,
       ready: undefined,
+      isHanded: false,
       isCancelled: false,
       snapshot: undefined,
       files: 0,
@@ -83,14 +87,16 @@ export class Jobs {
       missed: 0,
     };
     this.#jobs.set(job.number, job);
+    this.#options.began(job);
     return job;
   }
 
-  end(number: number): void {
+  /** Ends a job, with its failure if it failed. */
+  end(number: number, error?: unknown): void {
     const job = this.#jobs.get(number);
     if (job === undefined) return;
     this.#jobs.delete(number);
-    if (job.isHeld) this.#options.release(job);
+    this.#options.over(job, error);
   }
 
   get size(): number {

@@ -136,8 +136,10 @@ function refuseSecond(path: string): void {
   let fd: number;
   try {
     fd = connectUnix(path, CONNECT_TIMEOUT_MS);
-  } catch {
-    return;
+  } catch (error) {
+    // only these two say that nobody listens; a socket that is merely busy is served
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ECONNREFUSED') return;
+    throw new Failure('listen on', path, { cause: error });
   }
   closeSync(fd);
   throw new Failure('listen on', path, {
@@ -145,4 +147,9 @@ function refuseSecond(path: string): void {
     kind: 'busy',
     remedy: `plakarctl -s ${path} stop`,
   });
+}
+
+function errnoOf(error: unknown): unknown {
+  for (let at = error; at instanceof Error; at = at.cause) if ('code' in at) return at.code;
+  return undefined;
 }

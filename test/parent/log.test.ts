@@ -1,0 +1,167 @@
+/** What a real daemon logs, and what it tells those who watch, scrape, start or manage it. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { openLog } from '../../src/log.ts';
+import { Daemon, lives } from './daemon.ts';
+
+const PLAKARD = path.join(import.meta.dirname, '../../src/plakard.ts');
+
+test('an event is one line, as text or JSON, whatever is in it', () => {
+  const lines: string[] = [];
+  const now = (): Date => new Date(0);
+  const log = openLog('text', false, (line, level) => lines.push(`${level} ${line}`), { now });
+  log.info('two\nlines \x1b[31m', { process: 'storage local' });
+  log.debug('unseen', { process: 'parent' });
+  log.verbose = true;
+  log.debug('seen', { process: 'parent' });
+  openLog('json', false, (line) => lines.push(line), { now }).error('a "quote"\n', { process: 'control' });
+  assert.deepEqual(lines.slice(0, 2), [
+    'info 1970-01-01T00:00:00.000Z storage local: two?lines ?[31m\n',
+    'debug 1970-01-01T00:00:00.000Z parent: seen\n',
+  ]);
+  assert.equal(lines.length, 3);
+  assert.equal(JSON.parse(lines[2] ?? '').msg, 'a "quote"\n');
+  assert.equal(lines[2]?.trimEnd().includes('\n'), false);
+});
+
+describe('a daemon in the foreground', () => {
+  let daemon: Daemon;
+  before(async () => {
+    daemon = new Daemon();
+    await daemon.start();
+    await daemon.ok('create');
+  });
+  after(() => daemon.clear());
+
+  test('logs jobs and how they ended, in the name of their process', async () => {
+    await daemon.ok('push', 'home');
+    await daemon.logged(/Z control: push home to local: done$/);
+    const { code } = await daemon.run('check', 'dead');
+    assert.notEqual(code, 0);
+    await daemon.logged(/Z control: check local: .*dead/);
+  });
+
+  test('logs more, and less, when told to', async () => {
+    await daemon.ok('log', 'verbose');
+    let from = daemon.lines.length;
+    await daemon.ok('push', 'home');
+    await daemon.logged(/control: push home to local for 0$/, from);
+    await daemon.ok('log', 'brief');
+    from = daemon.lines.length;
+    await daemon.ok('push', 'home');
+    await daemon.logged(/push home to local: done$/, from);
+    assert.ok(!daemon.lines.slice(from).some((line) => line.endsWith('for 0')));
+    assert.equal((await daemon.run('log', 'loudly')).code, 2);
+  });
+
+  test('tells events of all jobs to any number who watch', async () => {
+    const watchers = [daemon.begin('-j', 'monitor'), daemon.begin('-j', 'monitor')];
+    const heard = watchers.map(async ({ process: watcher }) => {
+      const kinds: string[] = [];
+      assert.ok(watcher.stdout);
+      for await (const line of createInterface(watcher.stdout)) {
+        const event = JSON.parse(line) as { kind: string; operation: string };
+        if (event.operation === 'push') kinds.push(event.kind);
+        if (event.kind === 'over') break;
+      }
+      return kinds;
+    });
+    while (!/^plakard_watchers 2$/m.test(await daemon.ok('metrics')));
+    await daemon.ok('push', 'home');
+    for (const kinds of await Promise.all(heard)) {
+      assert.equal(kinds[0], 'begun');
+      assert.equal(kinds.at(-1), 'over');
+    }
+    for (const { process: watcher, done } of watchers) {
+      watcher.kill('SIGINT');
+      assert.equal((await done).code, 130);
+    }
+  });
+
+  test('gives metrics as OpenMetrics text', async () => {
+    daemon.configure('push "home" to "local" every 1h');
+    await daemon.ok('reload');
+    await daemon.ok('push', 'home');
+    const text = await daemon.ok('metrics');
+    assert.match(text, /^plakard_jobs_over_total\{result="ok"\} [1-9]\d*$/m);
+    assert.match(text, /^plakard_push_missed\{source="home",repository="local"\} 0$/m);
+    assert.match(
+      text,
+      /^plakard_push_last_good_timestamp_seconds\{source="home",repository="local"\} \d+(\.\d+)?$/m,
+    );
+    assert.ok(text.endsWith('# EOF\n'));
+    for (const line of text.trimEnd().split('\n'))
+      assert.match(line, /^(# (TYPE|HELP) \w+ .+|# EOF|\w+(\{[^{}]*\})? -?[\d.e+]+)$/);
+  });
+});
+
+describe('a daemon in the background', () => {
+  const start = (daemon: Daemon) =>
+    spawnSync(process.execPath, [PLAKARD, '-f', daemon.path('plakard.conf')], { encoding: 'utf8' });
+
+  test('is ready when the command returns, with its process id in the state directory', async () => {
+    const daemon = new Daemon();
+    const { status, stderr } = start(daemon);
+    assert.equal(status, 0, stderr);
+    const pid = Number(fs.readFileSync(daemon.path('state/plakard.pid'), 'utf8'));
+    assert.equal(((await daemon.status()) as { pid?: number }).pid, pid);
+    const second = start(daemon);
+    assert.equal(second.status, 11);
+    assert.match(second.stderr, /^plakard: listen on .*socket: another plakard serves it \(.*\)\n$/);
+    await daemon.ok('stop');
+    while (lives(pid)) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(fs.existsSync(daemon.path('state/plakard.pid')), false);
+    await daemon.clear();
+  });
+
+  test('that cannot start says why, where it was started', async () => {
+    const daemon = new Daemon();
+    fs.writeFileSync(daemon.path('socket'), 'no socket');
+    const { status, stderr } = start(daemon);
+    assert.equal(status, 1);
+    assert.match(stderr, /^plakard: listen on .*socket: there is something that is not a socket\n$/);
+    await daemon.clear();
+  });
+});
+
+test('the service manager hears of it: ready, alive, reloading and stopping', async () => {
+  const daemon = new Daemon();
+  const socket = daemon.path('notify');
+  const receiver = spawn(process.execPath, [fileURLToPath(new URL('manager.ts', import.meta.url)), socket], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines: string[] = [];
+  let wake = (): void => undefined;
+  createInterface(receiver.stdout).on('line', (line) => {
+    lines.push(line);
+    wake();
+  });
+  const heard = async (pattern: RegExp, from = 0): Promise<void> => {
+    while (!lines.slice(from).some((line) => pattern.test(line)))
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+  };
+  await heard(/^listening$/);
+  Object.assign(daemon.environment, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '200000' });
+  await daemon.start();
+  await heard(/^READY=1$/);
+  await heard(new RegExp(`^MAINPID=${daemon.pid}$`));
+  await heard(/^WATCHDOG=1$/);
+  const from = lines.length;
+  daemon.kill('SIGHUP');
+  await heard(/^RELOADING=1$/, from);
+  await heard(/^MONOTONIC_USEC=\d+$/, from);
+  await heard(/^READY=1$/, from);
+  daemon.kill('SIGTERM');
+  await heard(/^STOPPING=1$/, from);
+  receiver.kill();
+  await once(receiver, 'exit');
+  await daemon.clear();
+});
