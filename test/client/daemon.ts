@@ -128,6 +128,12 @@ function serveSession(
     if (header === undefined) throw new Error('no such snapshot');
     channel.reply(message, session.HEADER, { header: encoded(header) });
   });
+  // nothing comes ahead: the client asks for each node by itself
+  channel.handler(session.TREE, ({ payload: { stream } }) =>
+    channel.message(session.TREE_NODES, { stream, data: Buffer.alloc(0), last: true }),
+  );
+  channel.handler(session.TREE_USED, () => {});
+  channel.handler(session.TREE_STOP, () => {});
   channel.handler(session.READ, async (message) => {
     const entries = message.payload.chunks;
     const failed: { index: number; kind: string; text: string }[] = [];
