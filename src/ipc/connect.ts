@@ -5,7 +5,7 @@
  *
  *   offset  size  field
  *   0       4     "plkd"
- *   4       u32   version of the protocol
+ *   4       u32   version of the protocol; 0 where the client is refused, as there are too many
  *
  * Invariant: neither side waits for the other longer than its timeout, and a
  * connection that is refused leaves no descriptor open.
@@ -20,6 +20,8 @@ import { channelPair, type Ends } from './channel.ts';
 const PROTOCOL_VERSION = 1;
 const MAGIC = Buffer.from('plkd', 'latin1');
 const HELLO_BYTES = 8;
+/** No version: no channel comes with it. */
+const REFUSED = 0;
 
 /**
  * Makes a channel for whoever has connected to `connection`, a stream socket's
@@ -42,6 +44,14 @@ export function greet(connection: number): Ends {
     closeAll(given);
   }
   return ours;
+}
+
+/** Tells whoever has connected that there are too many clients. Never waits; the caller closes the connection. */
+export function refuse(connection: number): void {
+  const hello = Buffer.alloc(HELLO_BYTES);
+  MAGIC.copy(hello);
+  hello.writeUInt32LE(REFUSED, 4);
+  sendDescriptors(connection, [], hello);
 }
 
 /** The remedy for a failed connection, by errno. */
@@ -68,7 +78,10 @@ function endsOf(reception: Reception, hello: Buffer): Ends {
   if (reception.bytes === 0) wrong = 'the connection was closed';
   else if (reception.bytes !== HELLO_BYTES || !hello.subarray(0, 4).equals(MAGIC))
     wrong = 'this is not plakard';
-  else if (hello.readUInt32LE(4) !== PROTOCOL_VERSION)
+  else if (hello.readUInt32LE(4) === REFUSED) {
+    closeAll(reception.fds);
+    throw new Failure('greeting', '', { cause: 'too many clients are connected', kind: 'busy' });
+  } else if (hello.readUInt32LE(4) !== PROTOCOL_VERSION)
     wrong = `protocol version mismatch: plakard has ${hello.readUInt32LE(4)}, this program ${PROTOCOL_VERSION}`;
   else if (stream === undefined || descriptors === undefined) wrong = 'no channel came';
   else return { stream, descriptors };

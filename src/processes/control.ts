@@ -78,6 +78,8 @@ import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
 
 const EVENT_TEXT_MAX_CHARS = 4096;
+/** Between two lines of the log about clients that did wrong. */
+const COMPLAIN_MS = 1000;
 
 type Settings = PayloadOf<typeof CONTROL_SETTINGS.shape>;
 type Summary = PayloadOf<typeof PUSHED.shape>;
@@ -89,6 +91,9 @@ class Control {
   readonly #monitor: Monitor;
   readonly #log: Log;
   #settings: Settings | undefined;
+  /** when a client's misdeed may be logged again, and those that were not */
+  #complainMs = 0;
+  #unsaid = 0;
   #permits: Permits | undefined;
 
   constructor(context: ChildContext) {
@@ -108,8 +113,7 @@ class Control {
     this.#clients = new Clients({
       serve: (client) => this.#serve(client),
       gone: (client, error) => this.#gone(client, error),
-      refused: (uid) =>
-        this.#log.warn(`a client of user ${uid} was refused: too many`, { process: context.name }),
+      refused: (uid) => this.#complain(`a client of user ${uid} was refused: too many`),
     });
     parent.handler(CONTROL_SETTINGS, (message) => {
       this.#settings = message.payload;
@@ -165,12 +169,25 @@ class Control {
   /** What a client that went away had asked for is given up. */
   #gone(client: Client, error: unknown): void {
     this.#monitor.leave(client.channel);
-    if (error !== undefined) this.#log.warn(describe(error), { process: this.#context.name });
+    if (error !== undefined) this.#complain(describe(error));
     for (const job of this.#jobs.of(client)) {
       job.isCancelled = true;
       const chunker = this.#chunker(job.repository);
       if (chunker?.closed === false) chunker.message(CANCEL, { job: job.number });
     }
+  }
+
+  /** Logs what a client did wrong; whoever does it over and over fills no log. */
+  #complain(text: string): void {
+    const nowMs = performance.now();
+    if (nowMs < this.#complainMs) {
+      this.#unsaid++;
+      return;
+    }
+    const more = this.#unsaid === 0 ? '' : ` (and ${this.#unsaid} more of clients before)`;
+    this.#log.warn(`${text}${more}`, { process: this.#context.name });
+    this.#complainMs = nowMs + COMPLAIN_MS;
+    this.#unsaid = 0;
   }
 
   // ---- jobs

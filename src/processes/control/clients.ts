@@ -8,7 +8,7 @@
 import net from 'node:net';
 import { Failure } from '../../error.ts';
 import { Channel } from '../../ipc/channel.ts';
-import { greet } from '../../ipc/connect.ts';
+import { greet, refuse } from '../../ipc/connect.ts';
 import type { MessageType, Received } from '../../ipc/message.ts';
 import { peerGroups } from '../../sys/server.ts';
 import { peerCredentials } from '../../sys/socket.ts';
@@ -84,6 +84,7 @@ export class Clients {
       const { pid, uid, gid } = peerCredentials(fd);
       if (this.#isFull(uid)) {
         this.#options.refused(uid);
+        refuse(fd);
         return;
       }
       const caller = { pid, uid, groups: [gid, ...peerGroups(fd)] };
