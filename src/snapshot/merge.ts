@@ -280,7 +280,7 @@ export class Merge {
 
   #unchanged(frame: Frame, type: number): number {
     this.#count(type, this.#opener.seen.size);
-    this.#teller.counts.unchanged++;
+    if (type === FILE) this.#teller.counts.unchanged++;
     frame.extendRun();
     return this.#next(frame, true);
   }
@@ -316,7 +316,6 @@ export class Merge {
     const { seen } = this.#opener;
     this.#teller.special(seen, filesystem, this.#name, this.#nameStart, this.#nameEnd, content, attributes);
     this.#count(type, 0);
-    this.#countDifferent(matched);
     return this.#next(frame, matched);
   }
 
@@ -421,8 +420,6 @@ export class Merge {
     if (this.#frames.depth > 2) {
       const { counts } = this.#teller;
       counts.directories++;
-      if (isSameSelf) counts.unchanged++;
-      else this.#countDifferent(matched);
     }
     return child;
   }

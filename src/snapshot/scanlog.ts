@@ -65,7 +65,7 @@ export const BATCH_FULL_DESCRIPTORS = 128;
 /** No batch is longer: a full one is not added to. */
 export const BATCH_LONGEST_BYTES = BATCH_FULL_BYTES + RECORD_HEAD_BYTES + ENTRY_MAX_BYTES;
 
-/** What the walk met. Everything in the tree but the root counts as one of new, changed, unchanged. */
+/** What the walk met. Every regular file counts as one of new, changed, unchanged; nothing else does. */
 export interface ScanCounts {
   files: number;
   directories: number;
