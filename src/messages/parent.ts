@@ -48,7 +48,10 @@ export const CONTROL_SETTINGS = message(
   'control settings',
   record({
     host: text(256),
-    repositories: list(record({ name, location: text(4096), compression: text(32) }), 256),
+    repositories: list(
+      record({ name, location: text(4096), compression: text(32), encryption: boolean }),
+      256,
+    ),
     sources: list(record({ name, paths: list(text(4096), 64) }), 256),
     permits: list(permit, 4096),
   }),

@@ -340,8 +340,15 @@ class Control {
   }
 
   async #create(client: Client, message: Received<PayloadOf<typeof CREATE.shape>>): Promise<void> {
-    const { name, location } = this.#repository('create', message.payload.repository);
+    const { name, location, encryption } = this.#repository('create', message.payload.repository);
     this.#permit(client, 'create', name);
+    // the configuration decides; a word on the command line must not seem to
+    if (message.payload.noEncryption === true && encryption)
+      throw new Failure('create', name, {
+        cause: 'the configuration encrypts it',
+        kind: 'usage',
+        remedy: `no encryption in repository ${name} { … } makes it without`,
+      });
     const { payload } = await this.#context.parent.query(MAKE, { repository: name }, MADE);
     client.channel.reply(message, CREATED, { repository: name, id: payload.id, location });
   }

@@ -140,6 +140,11 @@ source "gone" { path "${rig.top}/gone" }`);
     assert.deepEqual(fs.readdirSync(rig.path('foreign')), ['letter']);
   });
 
+  test('to make a repository without encryption against the configuration', async () => {
+    await fails(['on', 'none', 'create', '-no-encryption'], 2, /create none: the configuration encrypts it \(/);
+    assert.equal(fs.existsSync(path.join(rig.top, 'none')), false);
+  });
+
   test('a repository that is there already', async () => {
     await fails(['create'], 1, /create.*\/repository: there is one already \(.*\)$/);
   });

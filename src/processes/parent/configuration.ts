@@ -91,10 +91,11 @@ export function controlSettings({
   const group = accounts('/etc/group');
   return {
     host: hostname(),
-    repositories: repositories.map(({ name, location, compression }) => ({
+    repositories: repositories.map(({ name, location, compression, encryption }) => ({
       name,
       location: location.path,
       compression: compression.kind === 'none' ? 'none' : `zstd ${compression.level}`,
+      encryption: encryption.kind !== 'none',
     })),
     sources: sources.map(({ name, paths }) => ({ name, paths: [...paths] })),
     permits: permits.map(({ subject, name, operations, source, repository }) => ({
