@@ -189,10 +189,10 @@ async function runForeground(
 }
 
 function hearSignals(parent: Parent, log: Log, manager: ServiceManager): void {
+  parent.stopping.addEventListener('abort', () => manager.stopping());
   for (const signal of ['SIGTERM', 'SIGINT'] as const)
     process.on(signal, () => {
       log.info(`stopping, on ${signal}`, { process: 'parent' });
-      manager.stopping();
       void parent.stop();
     });
   process.on('SIGHUP', () => {

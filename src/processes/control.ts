@@ -131,6 +131,8 @@ class Control {
       });
       parent.reply(message, PARENT_DONE, {});
     });
+    // the last of all: whoever asked for the stop hears that it is done
+    context.onStop(() => this.#clients.close());
     context.onStop(() => this.#monitor.close());
     context.onPeer('chunker', (channel) => this.#serveChunker(channel));
     context.onPeerLost('chunker', (repository) => {

@@ -156,6 +156,11 @@ export class Parent {
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
 
+  /** Aborted when it begins to stop, whoever asked for it. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal;
+  }
+
   /** Stops everything in order. */
   async stop(): Promise<void> {
     this.#stopping.abort();

@@ -3,11 +3,13 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openLog } from '../../src/log.ts';
+import { hasSyslog, syslog } from '../../src/processes/parent/syslog.ts';
 import { Daemon, lives } from './daemon.ts';
 
 const PLAKARD = path.join(import.meta.dirname, '../../src/plakard.ts');
@@ -130,9 +132,8 @@ describe('a daemon in the background', () => {
   });
 });
 
-test('the service manager hears of it: ready, alive, reloading and stopping', async () => {
-  const daemon = new Daemon();
-  const socket = daemon.path('notify');
+/** Reads datagrams at `socket` in a process of its own, as node:net knows none of that kind. */
+async function receive(socket: string) {
   const receiver = spawn(process.execPath, [fileURLToPath(new URL('manager.ts', import.meta.url)), socket], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
@@ -148,7 +149,39 @@ test('the service manager hears of it: ready, alive, reloading and stopping', as
         wake = resolve;
       });
   };
+  const end = async (): Promise<void> => {
+    receiver.kill();
+    await once(receiver, 'exit');
+  };
   await heard(/^listening$/);
+  return { lines, heard, end };
+}
+
+test('syslog gets lines with their severity, and what takes over while it is away', async () => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
+  const socket = path.join(directory, 'log');
+  const fallen: string[] = [];
+  const write = syslog((line) => fallen.push(line), 4711, socket);
+  assert.equal(hasSyslog(socket), false);
+  write('parent: nobody there\n', 'error');
+  assert.deepEqual(fallen, ['parent: nobody there\n']);
+  for (let life = 0; life < 2; life++) {
+    const { heard, end } = await receive(socket);
+    write('storage local: a line\n', 'error');
+    await heard(/^<27>plakard\[4711\]: storage local: a line$/);
+    write('parent: another\n', 'info');
+    await heard(/^<30>plakard\[4711\]: parent: another$/);
+    await end();
+    fs.unlinkSync(socket);
+  }
+  assert.equal(fallen.length, 1);
+  fs.rmSync(directory, { recursive: true });
+});
+
+test('the service manager hears of it: ready, alive, reloading and stopping', async () => {
+  const daemon = new Daemon();
+  const socket = daemon.path('notify');
+  const { lines, heard, end } = await receive(socket);
   Object.assign(daemon.environment, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '200000' });
   await daemon.start();
   await heard(/^READY=1$/);
@@ -159,9 +192,8 @@ test('the service manager hears of it: ready, alive, reloading and stopping', as
   await heard(/^RELOADING=1$/, from);
   await heard(/^MONOTONIC_USEC=\d+$/, from);
   await heard(/^READY=1$/, from);
-  daemon.kill('SIGTERM');
+  await daemon.ok('stop');
   await heard(/^STOPPING=1$/, from);
-  receiver.kill();
-  await once(receiver, 'exit');
+  await end();
   await daemon.clear();
 });

@@ -56,7 +56,8 @@ export interface ClientsOptions {
 
 export class Clients {
   readonly #options: ClientsOptions;
-  readonly #clients = new Set<Client>();
+  /** with the end of each */
+  readonly #clients = new Map<Client, Promise<void>>();
 
   constructor(options: ClientsOptions) {
     this.#options = options;
@@ -74,6 +75,15 @@ export class Clients {
     });
     server.listen({ fd });
     return server;
+  }
+
+  /** Closes all, after what has been answered by now has been sent. */
+  async close(): Promise<void> {
+    // an answer that came with the order to stop is still to be passed on
+    await new Promise((resolve) => setImmediate(resolve));
+    const ends = [...this.#clients.values()];
+    for (const { channel } of this.#clients.keys()) channel.close();
+    await Promise.all(ends);
   }
 
   /** A new connection is given its channel and closed: the channel is what the client talks on. */
@@ -106,7 +116,7 @@ export class Clients {
     if (uid === ROOT) return false;
     let ofUser = 0;
     let ofUsers = 0;
-    for (const { caller } of this.#clients) {
+    for (const { caller } of this.#clients.keys()) {
       if (caller.uid === uid) ofUser++;
       if (caller.uid !== ROOT) ofUsers++;
     }
@@ -114,13 +124,13 @@ export class Clients {
   }
 
   #serve(client: Client): void {
-    this.#clients.add(client);
     this.#options.serve(client);
-    client.channel.dispatch().then(
+    const ended = client.channel.dispatch().then(
       () => this.#gone(client, undefined),
       // a client that breaks the rules pays alone
       (error: unknown) => this.#gone(client, error),
     );
+    this.#clients.set(client, ended);
   }
 
   #gone(client: Client, error: unknown): void {
