@@ -9,7 +9,7 @@
  * and is lent to the other: STORE / STORE_DONE, UNSEAL / UNSEAL_DONE.
  */
 import { message } from '../ipc/message.ts';
-import { bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
+import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
 
 /** Objects that pass through messages (headers, indexes, footers, key slots), bytes. */
 export const OBJECT_MAX_BYTES = (3 << 20) + (512 << 10);
@@ -89,6 +89,7 @@ export const OBJECTS = message(
   }),
   { maxBytes: OBJECT_MAX_BYTES + (256 << 10) },
 );
+/** chunker → storage: a log entry, where there is none of that name; space for it is found even on a full disk. */
 export const PUT = message(
   146,
   'put',
@@ -97,6 +98,9 @@ export const PUT = message(
     maxBytes: OBJECT_MAX_BYTES + 1024,
   },
 );
+/** Whether it was made: not where there was one. */
+export const PUT_IS = message(230, 'put is', record({ made: boolean }));
+/** chunker → storage: remove a snapshot; one that is gone already is none to remove. */
 export const DELETE = message(147, 'delete', record({ kind: objectKind, name: objectName }));
 export const OK = message(148, 'ok', nothing);
 
@@ -127,12 +131,14 @@ export const TOTALS_ARE = message(
   'totals are',
   record({ packs: integer(), segments: integer(), chunks: integer(), storedBytes: real }),
 );
-/** chunker → storage: compare pack number `pack` with its footer and the index. */
+/** chunker → storage: compare the first pack whose number is `pack` or more with its footer and the index. */
 export const VERIFY_PACK = message(154, 'verify pack', record({ pack: integer(), footer: integer(0, 1) }));
+/** What it is; an empty name where there are no more. */
 export const PACK_IS = message(
   155,
   'pack is',
   record({
+    pack: integer(),
     name: text(64),
     bytes: integer(),
     /** their ordinals */
@@ -140,4 +146,59 @@ export const PACK_IS = message(
     problems: list(text(1024), 256),
   }),
   { maxBytes: 512 << 10 },
+);
+
+const snapshot = text(36);
+/** chunker → storage: a push begins. Nothing of the table may be referred to before the answer. */
+export const BEGIN = message(224, 'begin', nothing);
+/** The id that its snapshot will have. */
+export const BEGUN = message(225, 'begun', record({ snapshot }));
+/** chunker → storage: make the snapshot of this header, as it is stored; answered by OK. */
+export const COMMIT = message(226, 'commit', record({ snapshot, data: bytes(128 << 10) }), {
+  maxBytes: 256 << 10,
+});
+/** chunker → storage: the push is over; answered by OK. */
+export const END = message(227, 'end', record({ snapshot }));
+
+/** Segments in use, a bit for each ordinal: enough for 28 TB in one message. */
+const live = bytes(OBJECT_MAX_BYTES);
+/**
+ * chunker → storage: the next step of a cleanup (cleanup.ts): `plan` and
+ * `remove` come with what is in use, the latter as of what `learned` was.
+ */
+export const CLEAN = message(
+  228,
+  'clean',
+  record({
+    step: oneOf('begin', 'plan', 'mark', 'settle', 'remove'),
+    live: optional(live),
+    learned: optional(integer()),
+  }),
+  { maxBytes: OBJECT_MAX_BYTES + 1024 },
+);
+/** What the cleanup has come to so far; `done` is false where `remove` wants to know anew what is in use. */
+export const CLEANED = message(
+  229,
+  'cleaned',
+  record({
+    done: boolean,
+    learned: integer(),
+    packs: integer(),
+    removedPacks: integer(),
+    removedBytes: integer(),
+    rewrittenPacks: integer(),
+    copiedBytes: integer(),
+    waitingPacks: integer(),
+    waitingBytes: integer(),
+    writers: integer(),
+    givenUp: integer(),
+    leftovers: integer(),
+    notes: list(text(1024), 16),
+    /** what it means to do, after `plan` */
+    deadPacks: integer(),
+    deadBytes: integer(),
+    sparsePacks: integer(),
+    sparseBytes: integer(),
+    sparseLiveBytes: integer(),
+  }),
 );

@@ -6,8 +6,8 @@
  * opens no file and reaches nothing but its peers.
  */
 
-import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { Failure } from '../error.ts';
 import { Channel, channelPair } from '../ipc/channel.ts';
 import type { MessageType, Received } from '../ipc/message.ts';
@@ -42,12 +42,15 @@ import { CHUNKER_KEYS, PARENT_DONE, RINGS } from '../messages/parent.ts';
 import { READER_RING_BYTES } from '../messages/reader.ts';
 import { BATCH, NODES_USED, SCAN_FAILED } from '../messages/scan.ts';
 import type { ChildContext } from '../privsep/child.ts';
+import { chainOf, type Journal } from '../repository/journal.ts';
+import { snapshotId } from '../repository/snapshot.ts';
 import { IdTable } from '../repository/table.ts';
 import { Splitter } from '../snapshot/splitter.ts';
 import { mapShared, unmap } from '../sys/memory.ts';
 import { Catalog, type Snapshot } from './chunker/catalog.ts';
 import { Check } from './chunker/check.ts';
 import { SegmentFetcher } from './chunker/fetch.ts';
+import { openJournal } from './chunker/journal.ts';
 import { Push, type PushRequest, type Summary } from './chunker/push.ts';
 import { Session } from './chunker/session.ts';
 import { SegmentStore } from './chunker/store.ts';
@@ -88,6 +91,7 @@ class Chunker {
   readonly #store: SegmentStore;
   readonly #fetcher: SegmentFetcher;
   readonly #catalog: Catalog;
+  readonly #journal: Journal;
   readonly #splitter: Splitter;
   readonly #storage: Channel;
   readonly #slots: SlotPool;
@@ -127,6 +131,8 @@ class Chunker {
       table,
     });
     this.#catalog = new Catalog(peers.storage, first);
+    const chain = chainOf(keys.id, hostname());
+    this.#journal = openJournal(chain, { storage: peers.storage, crypto: first }, Date.now);
     this.#splitter = new Splitter(gearTable(keys.chunking));
     this.#serveStorage(peers.storage);
     for (const worker of peers.workers) this.#serveWorker(worker);
@@ -200,11 +206,11 @@ class Chunker {
       store: this.#store,
       fetcher: this.#fetcher,
       catalog: this.#catalog,
+      journal: this.#journal,
       storage: this.#storage,
       splitter: this.#splitter,
       walker,
       now: Date.now,
-      random: randomBytes,
       onProgress: (progress) => tell(control, PROGRESS, progress),
       onProblem: (problem) => tell(control, PROBLEM, { job: request.job, ...problem }),
     });
@@ -317,6 +323,7 @@ class Chunker {
       job,
       fetcher: this.#fetcher,
       catalog: this.#catalog,
+      journal: this.#journal,
       storage: this.#storage,
       now: Date.now,
       onProgress: (progress) => tell(control, PROGRESS, progress),
@@ -341,8 +348,15 @@ class Chunker {
     const found = new Set<string>();
     for (const name of snapshots) found.add((await this.#catalog.resolve(name, allowed)).name);
     const names = [...found];
-    await Promise.all(names.map((name) => this.#storage.query(DELETE, { kind: 'snapshots', name }, OK)));
+    await this.#removeAll(names);
     control.reply(message, REMOVED, { repository: this.#context.instance, snapshots: names });
+  }
+
+  /** Removes snapshots, once the log says so: what goes without that has vanished. */
+  async #removeAll(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    await this.#journal.append('removed', names.map(snapshotId));
+    await Promise.all(names.map((name) => this.#storage.query(DELETE, { kind: 'snapshots', name }, OK)));
   }
 }
 

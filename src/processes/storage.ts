@@ -9,7 +9,6 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
 import { FsBackend } from '../backends/fs.ts';
-import type { ObjectKind } from '../backends/objects.ts';
 import { describe, Failure, fromWire, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { Received } from '../ipc/message.ts';
@@ -32,6 +31,7 @@ import {
   OPEN_OBJECTS,
   PACK_IS,
   PUT,
+  PUT_IS,
   SEAL_OBJECT,
   STORE,
   STORE_DONE,
@@ -54,6 +54,7 @@ import type { SegmentClass } from '../repository/segment.ts';
 import { Store } from '../repository/store.ts';
 import { mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 import { SEALED_READ_SLOTS, slotRange } from './rings.ts';
+import { serveWriters } from './storage/writers.ts';
 
 const ID_BYTES = 32;
 const PAGE_BYTES = 4096;
@@ -147,24 +148,19 @@ class Storage {
     chunker.handler(GET, (message) => this.#get(message));
     chunker.handler(PUT, async (message) => {
       const { kind, name, data } = message.payload;
-      this.#permitWrite(kind);
-      await store.backend.put(kind, name, [data]);
-      chunker.reply(message, OK, {});
+      if (kind !== 'log') throw new Failure('write', kind, { kind: 'not-permitted' });
+      const made = await store.backend.put(kind, name, [data], { ifAbsent: true, urgent: true });
+      chunker.reply(message, PUT_IS, { made });
     });
     chunker.handler(DELETE, async (message) => {
       const { kind, name } = message.payload;
-      this.#permitWrite(kind);
-      if (!(await store.backend.delete(kind, name)))
-        throw new Failure('remove', `${kind}/${name}`, { cause: 'it is not there' });
+      if (kind !== 'snapshots') throw new Failure('remove', kind, { kind: 'not-permitted' });
+      await store.backend.delete(kind, name);
       chunker.reply(message, OK, {});
     });
+    serveWriters(store, chunker);
     chunker.handler(TOTALS, (message) => chunker.reply(message, TOTALS_ARE, { ...store.totals }));
     chunker.handler(VERIFY_PACK, (message) => this.#verifyPack(message));
-  }
-
-  /** The chunker makes and removes headers and log entries; packs and index are storage's own. */
-  #permitWrite(kind: ObjectKind): void {
-    if (kind !== 'snapshots' && kind !== 'log') throw new Failure('write', kind, { kind: 'not-permitted' });
   }
 
   #serveWorker(worker: Channel): void {
@@ -236,17 +232,29 @@ class Storage {
   /** What a pack is by the index, by its size, and, if asked, by its footer. */
   async #verifyPack(message: Received<PayloadOf<typeof VERIFY_PACK.shape>>): Promise<void> {
     const { segments, backend } = this.#store;
-    const { pack, footer } = message.payload;
+    const { footer } = message.payload;
+    let { pack } = message.payload;
+    const exists = (number: number) => segments.packNumber(segments.packName(number)) === number;
+    while (pack < segments.packNumberEnd && !exists(pack)) pack++;
+    if (pack >= segments.packNumberEnd) {
+      this.#chunker.reply(message, PACK_IS, { pack, name: '', bytes: 0, segments: [], problems: [] });
+      return;
+    }
     const name = segments.packName(pack);
     const ordinals = segments.segmentsOf(pack);
     const problems: string[] = [];
     const bytes = await backend.stat('packs', name);
     const expected = segments.packBytes(pack);
-    if (bytes === undefined) problems.push('pack is missing');
+    if (bytes === undefined) await this.#store.refresh();
+    // a cleanup may have removed it meanwhile
+    const isMissing = () => this.#store.problems.some(({ object }) => object === `packs/${name}`);
+    if (bytes === undefined && isMissing()) problems.push('pack is missing');
+    else if (bytes === undefined) ordinals.length = 0;
     else if (bytes !== expected)
       problems.push(`pack has ${bytes} bytes, not the ${expected} that the index says`);
     else if (footer === 1) problems.push(...(await this.#verifyFooter(name, ordinals)));
     this.#chunker.reply(message, PACK_IS, {
+      pack,
       name,
       bytes: bytes ?? 0,
       segments: ordinals,

@@ -6,6 +6,7 @@
 import { Failure, fromWire } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import {
+  COMMIT,
   GET,
   NAMES,
   NAMES_ARE,
@@ -14,9 +15,9 @@ import {
   OBJECTS_MAX,
   OK,
   OPEN_OBJECTS,
-  PUT,
   SEAL_OBJECT,
 } from '../../messages/data.ts';
+import { isVoid } from '../../repository/lease.ts';
 import {
   decodeSnapshot,
   encodeSnapshot,
@@ -42,6 +43,8 @@ export class Catalog {
   readonly #storage: Channel;
   readonly #crypto: Channel;
   readonly #known = new Map<string, Snapshot>();
+  /** names at which no snapshot can come to be any more */
+  readonly #void = new Set<string>();
   /** headers that could not be opened, by name, and why */
   readonly damaged = new Map<string, string>();
   #ordered: Snapshot[] = [];
@@ -55,7 +58,7 @@ export class Catalog {
   async list(): Promise<readonly Snapshot[]> {
     const { payload } = await this.#storage.query(NAMES, { kind: 'snapshots' }, NAMES_ARE);
     const names = new Set(payload.names);
-    const wanted = payload.names.filter((name) => !this.#known.has(name));
+    const wanted = payload.names.filter((name) => !this.#known.has(name) && !this.#void.has(name));
     let changed = wanted.length > 0;
     for (const name of this.#known.keys())
       if (!names.has(name)) changed = this.#known.delete(name) || changed;
@@ -77,7 +80,11 @@ export class Catalog {
       // one that vanished since the listing is no damage
       if (data === undefined) {
         if (why !== undefined) this.damaged.set(name, why);
-      } else this.#attempt(name, () => sealed.push({ name, data: unframeSnapshot(data, name) }));
+      } else
+        this.#attempt(name, () => {
+          if (isVoid(data, name)) this.#void.add(name);
+          else sealed.push({ name, data: unframeSnapshot(data, name) });
+        });
     });
     if (sealed.length > 0) {
       const opened = await this.#crypto.query(OPEN_OBJECTS, { kind: 'snapshots', objects: sealed }, OBJECTS);
@@ -158,7 +165,7 @@ export class Catalog {
     return (await this.list()).findLast(({ header }) => same(header));
   }
 
-  /** Seals a header and stores it: from then on the snapshot exists. */
+  /** Seals a header and stores it under its lease: from then on the snapshot exists. */
   async add(header: SnapshotHeader): Promise<Snapshot> {
     const name = snapshotName(header.id);
     const encoded = encodeSnapshot(header);
@@ -167,7 +174,7 @@ export class Catalog {
       { kind: 'snapshots', name, data: encoded },
       OBJECT,
     );
-    await this.#storage.query(PUT, { kind: 'snapshots', name, data: frameSnapshot(payload.data) }, OK);
+    await this.#storage.query(COMMIT, { snapshot: name, data: frameSnapshot(payload.data) }, OK);
     return { name, header, encoded };
   }
 }

@@ -9,8 +9,9 @@ import { describe, Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import type { CHECKED } from '../../messages/client.ts';
-import { PACK_IS, TOTALS, TOTALS_ARE, VERIFY_PACK } from '../../messages/data.ts';
+import { PACK_IS, VERIFY_PACK } from '../../messages/data.ts';
 import { ReferenceChecker } from '../../repository/check.ts';
+import type { Journal } from '../../repository/journal.ts';
 import { references } from '../../snapshot/references.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import { damagedPaths } from './damage.ts';
@@ -31,6 +32,7 @@ export interface CheckParts {
   readonly job: number;
   readonly fetcher: SegmentFetcher;
   readonly catalog: Catalog;
+  readonly journal: Journal;
   readonly storage: Channel;
   readonly now: () => number;
   readonly onProgress: (progress: Progress) => void;
@@ -100,15 +102,17 @@ export class Check {
     }
     const all = await catalog.list();
     for (const [name, why] of catalog.damaged) this.#problem(`snapshots/${name}`, why);
+    for (const { object, text } of await this.#parts.journal.verify()) this.#problem(object, text);
     return all;
   }
 
   async #verifyPacks(footers: boolean): Promise<void> {
     const { storage } = this.#parts;
-    const { payload: totals } = await storage.query(TOTALS, {}, TOTALS_ARE);
-    for (let pack = 0; pack < totals.packs; pack++) {
+    for (let pack = 0; ; pack++) {
       this.#checkCancelled();
       const { payload } = await storage.query(VERIFY_PACK, { pack, footer: footers ? 1 : 0 }, PACK_IS);
+      if (payload.name === '') return;
+      pack = payload.pack;
       for (const ordinal of payload.segments) this.#packs[ordinal] = payload.name;
       for (const text of payload.problems) this.#problem(`packs/${payload.name}`, text);
       this.#packsChecked++;
@@ -130,12 +134,20 @@ export class Check {
       references,
       contents: false,
     });
-    for (const { header } of snapshots) {
+    for (const { name, header } of snapshots) {
+      const before = checker.report.problems.length;
       await checker.check({ kind: 2, id: header.root.id, length: header.root.length });
+      // one that was removed meanwhile need not be whole
+      if (checker.report.problems.length > before && !(await this.#exists(name)))
+        checker.report.problems.splice(before);
       this.#report();
     }
     for (const { object, text } of checker.report.problems) this.#problem(object, text);
     return checker;
+  }
+
+  async #exists(snapshot: string): Promise<boolean> {
+    return (await this.#parts.catalog.list()).some(({ name }) => name === snapshot);
   }
 
   /** Reads segments, several at a time, and recomputes the id of every chunk in them. */
@@ -164,6 +176,8 @@ export class Check {
       }
     } catch (error) {
       if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
+      // a cleanup has removed it meanwhile: nothing is found there any more
+      if (!fetcher.isUsed(ordinal)) return;
       this.#damagedSegments.set(ordinal, describe(error));
       this.#problem(`packs/${this.#packs[ordinal] ?? '?'}`, `segment ${ordinal}: ${describe(error)}`);
     }

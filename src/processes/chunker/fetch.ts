@@ -68,6 +68,20 @@ export class SegmentFetcher implements ChunkSource {
     return this.#parts.table().lookup(id, offset);
   }
 
+  /** Whether the chunk is in the repository to stay: only then may a new snapshot refer to it. */
+  holds(id: Buffer, offset = 0): boolean {
+    return this.#parts.table().holds(id, offset);
+  }
+
+  /** Whether any chunk is found in the segment: reads the whole table. */
+  isUsed(ordinal: number): boolean {
+    let used = false;
+    this.#parts.table().each((_id, of) => {
+      if (of === ordinal) used = true;
+    });
+    return used;
+  }
+
   /** The segment, loaded; counts the caller as a user until `release`. */
   async segment(ordinal: number): Promise<LoadedSegment> {
     for (;;) {

@@ -9,9 +9,15 @@ import { describe, Failure, toWire } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { PATH_MAX_BYTES, type problem, type progress, type summary } from '../../messages/client.ts';
-import { TOTALS, TOTALS_ARE } from '../../messages/data.ts';
+import { BEGIN, BEGUN, END, OK, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
 import { BATCH_USED, NODES, NODES_WINDOW_BYTES, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
-import { SNAPSHOT_ERRORS_MAX, type SnapshotHeader, snapshotName } from '../../repository/snapshot.ts';
+import type { Journal } from '../../repository/journal.ts';
+import {
+  SNAPSHOT_ERRORS_MAX,
+  type SnapshotHeader,
+  snapshotId,
+  snapshotName,
+} from '../../repository/snapshot.ts';
 import { type BuiltTree, type FileToRead, TreeBuilder } from '../../snapshot/builder.ts';
 import { CHUNK_TREE, type ChunkRef } from '../../snapshot/chunks.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
@@ -54,11 +60,11 @@ export interface PushParts {
   readonly store: SegmentStore;
   readonly fetcher: SegmentFetcher;
   readonly catalog: Catalog;
+  readonly journal: Journal;
   readonly storage: Channel;
   readonly splitter: Splitter;
   readonly walker: Channel;
   readonly now: () => number;
-  readonly random: (bytes: number) => Buffer;
   readonly onProgress: (progress: Progress) => void;
   readonly onProblem: (problem: Problem) => void;
 }
@@ -115,31 +121,12 @@ export class Push {
 
   /** From the first message to the walker to the durable snapshot. */
   async run(): Promise<Summary> {
-    const { store, catalog, walker, storage, now, fetcher } = this.#parts;
-    const { host, user, source, paths, job } = this.#request;
-    const startedMs = now();
-    const before = { ...store.totals };
-    const held = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
+    const { walker, storage } = this.#parts;
+    const { job } = this.#request;
+    let lease: string | undefined;
     try {
-      this.#parent = await catalog.parentFor(host, source, paths, user);
-      const root = this.#parent?.header.root;
-      const trustBeforeSec = this.#parent && Math.floor(this.#parent.header.time / 1000) - CLOCK_SLACK_SEC;
-      walker.message(SCAN, { job, root: root && { id: root.id, length: root.length }, trustBeforeSec });
-      if (root !== undefined) this.#streamParent(root);
-      const built = await this.#over.promise;
-      const rootRef = built.root ?? root;
-      if (rootRef === undefined) throw new Failure('build tree', '', { cause: 'the walker sent no root' });
-      // an unchanged tree is taken over only while it is whole
-      if (built.root === undefined) await fetcher.get(CHUNK_TREE, rootRef.id, rootRef.length);
-      await store.flush(this.#generation);
-      const stored = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
-      const counts = {
-        added: store.totals.addedBytes - before.addedBytes,
-        stored: Math.max(0, stored - held),
-      };
-      const header = this.#header(built, rootRef, startedMs, counts);
-      const { name } = await catalog.add(header);
-      const summary = this.#summary(name, header, built);
+      lease = await this.#begin();
+      const summary = await this.#run(lease);
       // the snapshot is made, whether or not its walker lived to hear of it
       if (!walker.closed) walker.message(SCAN_DONE, { job, summary });
       return summary;
@@ -151,7 +138,48 @@ export class Push {
     } finally {
       this.#isOver = true;
       this.#windowOpened?.();
+      // where that fails, a cleanup finds that nobody holds it any more
+      if (lease !== undefined) await storage.query(END, { snapshot: lease }, OK).catch(() => undefined);
     }
+  }
+
+  /** Takes the lease, under which what is in the table may be referred to, and nothing that was on its way before. */
+  async #begin(): Promise<string> {
+    const { store, storage, journal } = this.#parts;
+    await store.flush(this.#generation);
+    const { payload } = await storage.query(BEGIN, {}, BEGUN);
+    store.idle();
+    for (const { object, text } of await journal.verify()) this.#notice(object, text);
+    return payload.snapshot;
+  }
+
+  async #run(lease: string): Promise<Summary> {
+    const { store, catalog, walker, storage, now, fetcher, journal } = this.#parts;
+    const { host, user, source, paths, job } = this.#request;
+    const startedMs = now();
+    const before = { ...store.totals };
+    const held = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
+    const parent = await catalog.parentFor(host, source, paths, user);
+    if (parent !== undefined && fetcher.holds(parent.header.root.id)) this.#parent = parent;
+    const root = this.#parent?.header.root;
+    const trustBeforeSec = this.#parent && Math.floor(this.#parent.header.time / 1000) - CLOCK_SLACK_SEC;
+    walker.message(SCAN, { job, root: root && { id: root.id, length: root.length }, trustBeforeSec });
+    if (root !== undefined) this.#streamParent(root);
+    const built = await this.#over.promise;
+    const rootRef = built.root ?? root;
+    if (rootRef === undefined) throw new Failure('build tree', '', { cause: 'the walker sent no root' });
+    // an unchanged tree is taken over only while it is whole
+    if (built.root === undefined) await fetcher.get(CHUNK_TREE, rootRef.id, rootRef.length);
+    await store.flush(this.#generation);
+    const stored = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
+    const counts = {
+      added: store.totals.addedBytes - before.addedBytes,
+      stored: Math.max(0, stored - held),
+    };
+    const header = this.#header(lease, built, rootRef, startedMs, counts);
+    const { name } = await catalog.add(header);
+    await journal.append('made', [header.id]);
+    return this.#summary(name, header, built);
   }
 
   /** Ends the push: the walker, the client or the store gave up. */
@@ -346,21 +374,18 @@ export class Push {
   // ---- the end
 
   #header(
+    lease: string,
     { counts }: BuiltTree,
     root: ChunkRef,
     startedMs: number,
     bytes: { added: number; stored: number },
   ): SnapshotHeader {
-    const { random, now } = this.#parts;
+    const { now } = this.#parts;
     const { host, user, source, paths, tags } = this.#request;
-    const id = random(16);
-    // RFC 9562 section 5.4: version 4, variant 10
-    id[6] = ((id[6] ?? 0) & 0x0f) | 0x40;
-    id[8] = ((id[8] ?? 0) & 0x3f) | 0x80;
     const parent = this.#parent?.header.id;
     return {
       version: 1,
-      id,
+      id: snapshotId(lease),
       time: startedMs,
       end: now(),
       host,

@@ -63,12 +63,10 @@ export class SegmentStore {
     this.#parts = parts;
   }
 
-  /** Whether the chunk is in the repository, or on its way. */
+  /** Whether the chunk is in the repository to stay, or on its way. */
   has(id: Buffer, offset = 0): boolean {
     return (
-      this.#parts.table().lookup(id, offset) >= 0 ||
-      this.#pending.has(id, offset) ||
-      this.#older.has(id, offset)
+      this.#parts.table().holds(id, offset) || this.#pending.has(id, offset) || this.#older.has(id, offset)
     );
   }
 

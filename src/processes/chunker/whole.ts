@@ -18,7 +18,7 @@ export class WholeChunks implements ChunkSource {
     const chunk = await this.#fetcher.get(kind, id, length);
     const lists: { id: Buffer; length: number }[] = [];
     references(kind, chunk, (named, namedId, namedLength) => {
-      if (this.#fetcher.locate(namedId) < 0) throw missing(namedId, 0, 'it is not in the repository');
+      if (!this.#fetcher.holds(namedId)) throw missing(namedId, 0, 'it is not in the repository to stay');
       if (named === CHUNK_LIST) lists.push({ id: Buffer.from(namedId), length: namedLength });
     });
     for (const list of lists) await this.get(CHUNK_LIST, list.id, list.length);
