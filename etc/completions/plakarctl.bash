@@ -3,33 +3,31 @@
 # shellcheck shell=bash disable=SC2207 # one word per completion is what is wanted
 
 # Options of each command; those that take an argument end in '='.
+# from the table of commands: npm run completions
 declare -gA _plakarctl_options=(
-	[create]=''
-	[push]='-tag='
-	[ls]='-tag='
+	[create]='-no-encryption'
+	[push]='-tag= -exclude= -one-filesystem'
+	[ls]='-R -tag= -source='
 	[cat]=''
-	[pull]='-to='
+	[pull]='-to= -overwrite'
 	[tarball]='-o='
 	[check]='-fast'
 	[rm]=''
-	[keep]='-n'
-	[cleanup]=''
 	[find]=''
 	[diff]=''
-	[info]=''
 	[checksum]=''
-	[clone]=''
-	[sync]=''
-	[shell]=''
+	[info]=''
 	[status]=''
 	[monitor]=''
+	[metrics]=''
 	[log]=''
-	[trace]=''
-	[pause]=''
-	[resume]=''
 	[reload]=''
 	[stop]=''
+	[help]=''
+	[version]=''
 )
+_plakarctl_inside=' cat check checksum diff find ls pull rm tarball '
+# end of the table
 
 # Where COMMAND is among the words, as its index; past the end where there is none.
 _plakarctl_command() {
@@ -82,13 +80,11 @@ _plakarctl() {
 		COMPREPLY=($(compgen -W "${options//=/}" -- "$current"))
 		return
 	fi
-	case $command in
-	ls | cat | pull | tarball | check | rm | find | diff | info | checksum)
+	if [[ $_plakarctl_inside == *" $command "* ]]; then
 		COMPREPLY=($(compgen -W "$(_plakarctl_snapshots)" -- "$current"))
-		;;
-	log) COMPREPLY=($(compgen -W 'brief verbose' -- "$current")) ;;
-	push) COMPREPLY=($(compgen -f -- "$current")) ;;
-	esac
+	elif [[ $command == push ]]; then
+		COMPREPLY=($(compgen -f -- "$current"))
+	fi
 }
 
 _plakard() {

@@ -5,8 +5,21 @@ function __plakarctl_snapshots
     plakarctl -q ls 2>/dev/null | string match -r '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 end
 
-set -l commands create push ls cat pull tarball check rm keep cleanup find diff info checksum clone sync shell status monitor log trace pause resume reload stop
-set -l inside ls cat pull tarball check rm find diff info checksum
+# from the table of commands: npm run completions
+set -l commands create push ls cat pull tarball check rm find diff checksum info status monitor metrics log reload stop help version
+set -l inside cat check checksum diff find ls pull rm tarball
+complete -c plakarctl -n '__fish_seen_subcommand_from create' -o no-encryption -d 'as the configuration must say too'
+complete -c plakarctl -n '__fish_seen_subcommand_from push' -o tag -r -d 'mark the snapshot with TAG'
+complete -c plakarctl -n '__fish_seen_subcommand_from push' -o exclude -r -d 'of a PATH, leave out what matches, as in plakard.conf(5)'
+complete -c plakarctl -n '__fish_seen_subcommand_from push' -o one-filesystem -d 'of a PATH, leave out what is mounted below'
+complete -c plakarctl -n '__fish_seen_subcommand_from ls' -o R -d 'with all that is below'
+complete -c plakarctl -n '__fish_seen_subcommand_from ls' -o tag -r -d 'only snapshots with every TAG'
+complete -c plakarctl -n '__fish_seen_subcommand_from ls' -o source -r -d 'only snapshots of SOURCE'
+complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o to -r -a '(__fish_complete_directories)' -d 'directly under DIR'
+complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o overwrite -d 'replace what is there and differs'
+complete -c plakarctl -n '__fish_seen_subcommand_from tarball' -o o -r -F -d 'to FILE, not to standard output'
+complete -c plakarctl -n '__fish_seen_subcommand_from check' -o fast -d 'only that everything is there'
+# end of the table
 
 complete -c plakarctl -s j -d 'One JSON object per line'
 complete -c plakarctl -s q -d 'Only errors'
@@ -14,9 +27,3 @@ complete -c plakarctl -s v -d 'Say more'
 complete -c plakarctl -s s -r -F -d 'Control socket'
 complete -c plakarctl -f -n "not __fish_seen_subcommand_from $commands" -a "on $commands"
 complete -c plakarctl -f -n "__fish_seen_subcommand_from $inside" -a '(__plakarctl_snapshots)'
-complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o to -r -a '(__fish_complete_directories)' -d 'Directory to restore into'
-complete -c plakarctl -n '__fish_seen_subcommand_from push' -o tag -r -d 'Tag of the snapshot'
-complete -c plakarctl -n '__fish_seen_subcommand_from tarball' -o o -r -F -d 'File to write'
-complete -c plakarctl -n '__fish_seen_subcommand_from check' -o fast -d 'Only that everything exists'
-complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o n -d 'Only say what would be removed'
-complete -c plakarctl -f -n '__fish_seen_subcommand_from log' -a 'brief verbose'
