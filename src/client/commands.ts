@@ -91,6 +91,27 @@ export const COMMANDS: readonly CommandRow[] = [
     load: () => import('./rm.ts'),
   },
   {
+    name: 'keep',
+    summary: 'remove snapshots that no rule keeps',
+    usage: '[-n] [-tag TAG]... [-source SOURCE] [-keep-tag TAG]... POLICY',
+    options: [
+      { name: 'n', summary: 'only say which would be removed' },
+      { name: 'tag', argument: 'TAG', repeated: true, summary: 'judge only snapshots with every TAG' },
+      { name: 'source', argument: 'SOURCE', summary: 'judge only snapshots of SOURCE' },
+      { name: 'keep-tag', argument: 'TAG', repeated: true, summary: 'keep snapshots with TAG' },
+    ],
+    operands: [0, ANY],
+    load: () => import('./keep.ts'),
+  },
+  {
+    name: 'cleanup',
+    summary: 'return the space of what no snapshot refers to',
+    usage: '[-n]',
+    options: [{ name: 'n', summary: 'only say what would be returned' }],
+    operands: [0, 0],
+    load: () => import('./cleanup.ts'),
+  },
+  {
     name: 'find',
     summary: 'look for names in snapshots',
     usage: 'PATTERN [SNAPSHOT[:PATH]...]',

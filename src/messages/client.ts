@@ -249,3 +249,57 @@ export const EVENT = message(
 /** The state of the daemon as OpenMetrics text. */
 export const METRICS = message(57, 'metrics', nothing);
 export const METRICS_ARE = message(58, 'metrics are', record({ text: text(1 << 20) }), { maxBytes: 4 << 20 });
+
+/** Snapshots that `keep` judges at once. */
+export const KEEP_MAX = 32_768;
+/** How many of each are kept; see keep.ts of the repository. */
+const policy = record({
+  last: optional(integer(1)),
+  hourly: optional(integer(1)),
+  daily: optional(integer(1)),
+  weekly: optional(integer(1)),
+  monthly: optional(integer(1)),
+  quarterly: optional(integer(1)),
+  yearly: optional(integer(1)),
+  withinSeconds: optional(integer()),
+  tags: optional(tags),
+});
+/** What `keep` asks for, in both of its messages: only snapshots with all of `tags`, and of `source`, are judged. */
+export const keepFields = { policy, dryRun: boolean, tags, source: optional(name) };
+export const KEEP = message(54, 'keep', record({ repository, ...keepFields }));
+export const KEPT = message(
+  55,
+  'kept',
+  record({
+    repository: name,
+    /** oldest first; without a reason it was removed, or would be */
+    snapshots: list(record({ snapshot: text(36), time: real, reasons: list(text(160), 64) }), KEEP_MAX),
+  }),
+  { maxBytes: 3 << 20 },
+);
+
+export const CLEANUP = message(56, 'cleanup', record({ repository, dryRun: boolean }));
+export const CLEANED_UP = message(
+  57,
+  'cleaned up',
+  record({
+    repository: name,
+    dryRun: boolean,
+    packs: integer(),
+    /** what was removed, or, of a dry run, would be */
+    removedPacks: integer(),
+    removedBytes: integer(),
+    rewrittenPacks: integer(),
+    copiedBytes: integer(),
+    /** marked, and waiting for the writers that do not know of it */
+    waitingPacks: integer(),
+    waitingBytes: integer(),
+    writers: integer(),
+    givenUp: integer(),
+    leftovers: integer(),
+    notes: list(text(1024), 16),
+    /** of all packs, afterwards */
+    storedBytes: integer(),
+    durationMs: real,
+  }),
+);

@@ -4,8 +4,8 @@
  * sources that control names.
  */
 import { message } from '../ipc/message.ts';
-import { bytes, integer, list, nothing, oneOf, optional, record, text } from '../ipc/shape.ts';
-import { NAME_MAX_CHARS, PATH_MAX_BYTES, PATHS_MAX, SNAPSHOTS_MAX, TAGS_MAX } from './client.ts';
+import { boolean, bytes, integer, list, nothing, oneOf, optional, record, text } from '../ipc/shape.ts';
+import { keepFields, NAME_MAX_CHARS, PATH_MAX_BYTES, PATHS_MAX, SNAPSHOTS_MAX, TAGS_MAX } from './client.ts';
 
 const name = text(NAME_MAX_CHARS);
 /** The sources a client may see; missing means all. */
@@ -60,3 +60,11 @@ export const HOLDINGS_ARE = message(
 export const CANCEL = message(167, 'cancel', record({ job: integer() }));
 /** chunker → control: a client's own push or session is over. */
 export const JOB_OVER = message(168, 'job over', record({ job: integer() }));
+/** Answered by client.ts' KEPT. */
+export const KEEP_SNAPSHOTS = message(
+  169,
+  'keep snapshots',
+  record({ job: integer(), sources, ...keepFields }),
+);
+/** Answered by client.ts' CLEANED_UP, after PROGRESS. */
+export const CLEAN_REPOSITORY = message(170, 'clean repository', record({ job: integer(), dryRun: boolean }));

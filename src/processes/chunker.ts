@@ -14,7 +14,18 @@ import type { MessageType, Received } from '../ipc/message.ts';
 import { openRing, type Ring, SlotPool } from '../ipc/ring.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import { ChunkHasher, gearTable } from '../keys/derive.ts';
-import { CHECKED, OPENED, PROBLEM, PROGRESS, PUSH_OPENED, PUSHED, REMOVED } from '../messages/client.ts';
+import {
+  CHECKED,
+  CLEANED_UP,
+  KEEP_MAX,
+  KEPT,
+  OPENED,
+  PROBLEM,
+  PROGRESS,
+  PUSH_OPENED,
+  PUSHED,
+  REMOVED,
+} from '../messages/client.ts';
 import {
   DELETE,
   FETCH_FAILED,
@@ -30,9 +41,11 @@ import {
 import {
   CANCEL,
   CHECK_REPOSITORY,
+  CLEAN_REPOSITORY,
   HOLDINGS,
   HOLDINGS_ARE,
   JOB_OVER,
+  KEEP_SNAPSHOTS,
   PUSH_CLIENT,
   PUSH_SOURCE,
   REMOVE_SNAPSHOTS,
@@ -49,8 +62,10 @@ import { Splitter } from '../snapshot/splitter.ts';
 import { mapShared, unmap } from '../sys/memory.ts';
 import { Catalog, type Snapshot } from './chunker/catalog.ts';
 import { Check } from './chunker/check.ts';
+import { Clean } from './chunker/clean.ts';
 import { SegmentFetcher } from './chunker/fetch.ts';
 import { openJournal } from './chunker/journal.ts';
+import { judge } from './chunker/keep.ts';
 import { Push, type PushRequest, type Summary } from './chunker/push.ts';
 import { Session } from './chunker/session.ts';
 import { SegmentStore } from './chunker/store.ts';
@@ -99,6 +114,7 @@ class Chunker {
   readonly #cancels = new Map<number, () => void>();
   #pushing: Promise<unknown> = Promise.resolve();
   #waiting = 0;
+  #cleaning = false;
 
   constructor(
     context: ChildContext,
@@ -238,6 +254,8 @@ class Chunker {
     control.handler(PUSH_CLIENT, (message) => this.#pushClient(message, control));
     control.handler(CHECK_REPOSITORY, (message) => this.#check(message, control));
     control.handler(REMOVE_SNAPSHOTS, (message) => this.#remove(message, control));
+    control.handler(KEEP_SNAPSHOTS, (message) => this.#keep(message, control));
+    control.handler(CLEAN_REPOSITORY, (message) => this.#clean(message, control));
     control.handler(HOLDINGS, async (message) => {
       const { payload } = await this.#storage.query(TOTALS, {}, TOTALS_ARE);
       control.reply(message, HOLDINGS_ARE, { snapshots: (await this.#catalog.list()).length, ...payload });
@@ -350,6 +368,35 @@ class Chunker {
     const names = [...found];
     await this.#removeAll(names);
     control.reply(message, REMOVED, { repository: this.#context.instance, snapshots: names });
+  }
+
+  async #keep(message: Received<PayloadOf<typeof KEEP_SNAPSHOTS.shape>>, control: Channel): Promise<void> {
+    const judged = judge(await this.#catalog.list(), message.payload, Date.now());
+    if (judged.length > KEEP_MAX)
+      throw new Failure('keep', '', { cause: `${judged.length} snapshots, more than ${KEEP_MAX}` });
+    const gone = judged.filter(({ reasons }) => reasons.length === 0);
+    if (!message.payload.dryRun) await this.#removeAll(gone.map(({ snapshot }) => snapshot));
+    control.reply(message, KEPT, { repository: this.#context.instance, snapshots: judged });
+  }
+
+  async #clean(message: Received<PayloadOf<typeof CLEAN_REPOSITORY.shape>>, control: Channel): Promise<void> {
+    const { job, dryRun } = message.payload;
+    if (this.#cleaning) throw new Failure('cleanup', '', { cause: 'one is at work', kind: 'busy' });
+    const clean = new Clean({
+      repository: this.#context.instance,
+      fetcher: this.#fetcher,
+      catalog: this.#catalog,
+      storage: this.#storage,
+      now: Date.now,
+    });
+    this.#cleaning = true;
+    this.#cancels.set(job, () => clean.cancel());
+    try {
+      control.reply(message, CLEANED_UP, await clean.run(dryRun));
+    } finally {
+      this.#cleaning = false;
+      this.#cancels.delete(job);
+    }
   }
 
   /** Removes snapshots, once the log says so: what goes without that has vanished. */

@@ -13,11 +13,15 @@ import type { Log } from '../log.ts';
 import {
   CHECK,
   CHECKED,
+  CLEANED_UP,
+  CLEANUP,
   CREATE,
   CREATED,
   DONE,
   INFO,
   INFO_IS,
+  KEEP,
+  KEPT,
   METRICS,
   METRICS_ARE,
   MONITOR,
@@ -41,9 +45,11 @@ import {
 import {
   CANCEL,
   CHECK_REPOSITORY,
+  CLEAN_REPOSITORY,
   HOLDINGS,
   HOLDINGS_ARE,
   JOB_OVER,
+  KEEP_SNAPSHOTS,
   PUSH_CLIENT,
   PUSH_SOURCE,
   REMOVE_SNAPSHOTS,
@@ -154,6 +160,8 @@ class Control {
     requests(PUSH_PATH, (message) => this.#pushPath(client, message));
     requests(CHECK, (message) => this.#check(client, message));
     requests(REMOVE, (message) => this.#remove(client, message));
+    requests(KEEP, (message) => this.#keep(client, message));
+    requests(CLEANUP, (message) => this.#cleanup(client, message));
     requests(INFO, (message) => this.#info(client, message));
     requests(MONITOR, (message) => this.#watch(client, message));
     requests(METRICS, (message) => this.#metrics(client, message));
@@ -442,6 +450,29 @@ class Control {
       payload,
       reply: REMOVED,
       answer: REMOVED,
+    });
+  }
+
+  async #keep(client: Client, message: Received<PayloadOf<typeof KEEP.shape>>): Promise<void> {
+    const { repository, ...asked } = message.payload;
+    const { name } = this.#repository('keep', repository);
+    const sources = this.#permit(client, 'keep', name);
+    const job = this.#job(client, 'keep', name);
+    const payload = { ...asked, job: job.number, sources };
+    await this.#relay(client, message, job, { type: KEEP_SNAPSHOTS, payload, reply: KEPT, answer: KEPT });
+  }
+
+  async #cleanup(client: Client, message: Received<PayloadOf<typeof CLEANUP.shape>>): Promise<void> {
+    const { repository, dryRun } = message.payload;
+    const { name } = this.#repository('cleanup', repository);
+    if (this.#permit(client, 'cleanup', name) !== undefined)
+      throw new Failure('cleanup', name, { cause: 'a cleanup is of all sources', kind: 'not-permitted' });
+    const job = this.#job(client, 'cleanup', name);
+    await this.#relay(client, message, job, {
+      type: CLEAN_REPOSITORY,
+      payload: { job: job.number, dryRun },
+      reply: CLEANED_UP,
+      answer: CLEANED_UP,
     });
   }
 
