@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Configuration, print } from './config/config.ts';
+import { type Configuration, parseDefinition, print } from './config/config.ts';
 import { describe, EXIT_CODES, Failure, kindOf } from './error.ts';
 import { type Log, openLog, type WriteLine } from './log.ts';
 import { ConfigurationRefused, readConfiguration } from './processes/parent/configuration.ts';
@@ -56,15 +56,12 @@ function parse(args: readonly string[]): Options | undefined {
   }
   if (values.version === true) return undefined;
   const macros: Record<string, string> = {};
-  for (const definition of (values.define ?? []).slice(0, MACROS_MAX)) {
-    const equals = definition.indexOf('=');
-    if (equals < 1)
-      throw new Failure('plakard: -D', definition, {
-        cause: 'not macro=value',
-        remedy: USAGE,
-        kind: 'usage',
-      });
-    macros[definition.slice(0, equals)] = definition.slice(equals + 1);
+  const definitions = values.define ?? [];
+  if (definitions.length > MACROS_MAX)
+    throw new Failure('plakard: -D', '', { cause: `more than ${MACROS_MAX} macros`, kind: 'usage' });
+  for (const definition of definitions) {
+    const [name, value] = parseDefinition(definition);
+    macros[name] = value;
   }
   return {
     foreground: values.foreground ?? false,

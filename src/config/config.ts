@@ -18,9 +18,9 @@ import { finish, newDraft, STATEMENTS } from './statement.ts';
 
 export { resolveGroup, resolveUser } from './account.ts';
 export { diskFiles } from './file.ts';
-export { checkFiles, checkKeyFile, KEY_FILE_MAX_BYTES } from './keyfile.ts';
+export { checkFiles, checkKeyFile } from './keyfile.ts';
 export type * from './model.ts';
-export { formatError, OPERATIONS, PERIODS, ROLES } from './model.ts';
+export { formatError, OPERATIONS } from './model.ts';
 export { parsePolicy } from './policy.ts';
 export { print, printPolicy } from './print.ts';
 

@@ -58,7 +58,6 @@ const shape = record({
   version: integer(1, 1),
 });
 export type SnapshotHeader = PayloadOf<typeof shape>;
-export type SnapshotCounts = PayloadOf<typeof counts>;
 
 /** The plaintext of a header, at most SNAPSHOT_MAX_BYTES: errors that do not fit are left out, the last first. */
 export function encodeSnapshot(header: SnapshotHeader): Buffer {

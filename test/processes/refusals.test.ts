@@ -68,7 +68,7 @@ describe('plakard refuses to start', () => {
     const rig = new Rig();
     try {
       assert.match(oneLine(await rig.plakard(['-z']), 2), /^plakard: unknown option '-z' \(usage: plakard /);
-      assert.match(oneLine(await rig.plakard(['-D', 'x']), 2), /-D x: not macro=value/);
+      assert.match(oneLine(await rig.plakard(['-D', 'x']), 2), /-D x: expected macro=value/);
     } finally {
       await rig.end();
     }
@@ -141,7 +141,11 @@ source "gone" { path "${rig.top}/gone" }`);
   });
 
   test('to make a repository without encryption against the configuration', async () => {
-    await fails(['on', 'none', 'create', '-no-encryption'], 2, /create none: the configuration encrypts it \(/);
+    await fails(
+      ['on', 'none', 'create', '-no-encryption'],
+      2,
+      /create none: the configuration encrypts it \(/,
+    );
     assert.equal(fs.existsSync(path.join(rig.top, 'none')), false);
   });
 
