@@ -266,9 +266,9 @@ const policy = record({
 });
 /** What `keep` asks for, in both of its messages: only snapshots with all of `tags`, and of `source`, are judged. */
 export const keepFields = { policy, dryRun: boolean, tags, source: optional(name) };
-export const KEEP = message(54, 'keep', record({ repository, ...keepFields }));
+export const KEEP = message(60, 'keep', record({ repository, ...keepFields }));
 export const KEPT = message(
-  55,
+  61,
   'kept',
   record({
     repository: name,
@@ -278,9 +278,9 @@ export const KEPT = message(
   { maxBytes: 3 << 20 },
 );
 
-export const CLEANUP = message(56, 'cleanup', record({ repository, dryRun: boolean }));
+export const CLEANUP = message(62, 'cleanup', record({ repository, dryRun: boolean }));
 export const CLEANED_UP = message(
-  57,
+  63,
   'cleaned up',
   record({
     repository: name,
