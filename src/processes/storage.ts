@@ -306,6 +306,7 @@ export function storage(context: ChildContext): void {
     await backend.put('keys', slotName, [slot], { ifAbsent: true });
     if (!(await backend.put('config', CONFIG_NAME, [config], { ifAbsent: true })))
       throw new Failure('create repository', '', { cause: 'there is one already' });
+    await backend.reserve();
     parent.reply(message, PARENT_DONE, {});
   });
   parent.handler(LOAD, async (message) => {
@@ -327,6 +328,7 @@ export function storage(context: ChildContext): void {
       onLoss: (failure) => chunker.message(STORE_FAILED, toWire(failure)),
     });
     if (store.orphans.length > 0 || store.problems.length > 0) await store.recover();
+    await store.backend.reserve();
     new Storage(store, codec, ring, chunker, connected);
     const { chunks, packs } = store.totals;
     parent.reply(message, LOADED, { chunks, packs });

@@ -20,7 +20,7 @@ import { snapshotId } from './snapshot.ts';
 import type { Store } from './store.ts';
 
 /** How often a lease gives a sign of life. */
-export const LEASE_BEAT_MS = 5000;
+export const LEASE_BEAT_MS = 2500;
 
 export class WriterLease {
   /** The id of the snapshot, in the form of an object's name. */
