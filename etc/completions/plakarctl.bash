@@ -13,6 +13,8 @@ declare -gA _plakarctl_options=(
 	[tarball]='-o='
 	[check]='-fast'
 	[rm]=''
+	[keep]='-n -tag= -source= -keep-tag='
+	[cleanup]='-n'
 	[find]=''
 	[diff]=''
 	[checksum]=''

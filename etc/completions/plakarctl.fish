@@ -6,7 +6,7 @@ function __plakarctl_snapshots
 end
 
 # from the table of commands: npm run completions
-set -l commands create push ls cat pull tarball check rm find diff checksum info status monitor metrics log reload stop help version
+set -l commands create push ls cat pull tarball check rm keep cleanup find diff checksum info status monitor metrics log reload stop help version
 set -l inside cat check checksum diff find ls pull rm tarball
 complete -c plakarctl -n '__fish_seen_subcommand_from create' -o no-encryption -d 'as the configuration must say too'
 complete -c plakarctl -n '__fish_seen_subcommand_from push' -o tag -r -d 'mark the snapshot with TAG'
@@ -19,6 +19,11 @@ complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o to -r -a '(__fish
 complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o overwrite -d 'replace what is there and differs'
 complete -c plakarctl -n '__fish_seen_subcommand_from tarball' -o o -r -F -d 'to FILE, not to standard output'
 complete -c plakarctl -n '__fish_seen_subcommand_from check' -o fast -d 'only that everything is there'
+complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o n -d 'only say which would be removed'
+complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o tag -r -d 'judge only snapshots with every TAG'
+complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o source -r -d 'judge only snapshots of SOURCE'
+complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o keep-tag -r -d 'keep snapshots with TAG'
+complete -c plakarctl -n '__fish_seen_subcommand_from cleanup' -o n -d 'only say what would be returned'
 # end of the table
 
 complete -c plakarctl -s j -d 'One JSON object per line'
