@@ -121,7 +121,9 @@ describe('repositories of every kind', () => {
       rig.configure(`repository "r" at "${rig.path('repository')}" { key file "${rig.keyFile()}", ${statement} }
 source "home" { path "${rig.path('home')}" }`);
       await roundTrip(rig);
-      const stored = [...objects(rig.path('repository')).values()].reduce((sum, size) => sum + size, 0);
+      const stored = [...objects(rig.path('repository'))]
+        .filter(([name]) => name !== 'reserve')
+        .reduce((sum, [, size]) => sum + size, 0);
       // 1 MB of zeros is all that shrinks
       assert.equal(stored > 4 << 20, name === 'compression none');
     });
