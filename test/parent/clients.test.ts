@@ -14,6 +14,7 @@ import { HEADER_BYTES } from '../../src/ipc/message.ts';
 import { encode } from '../../src/ipc/payload.ts';
 import { STATUS } from '../../src/messages/client.ts';
 import { closeAll } from '../../src/sys/socket.ts';
+import { forEveryone } from '../installed.ts';
 import { Daemon } from './daemon.ts';
 
 const FLOOD = fileURLToPath(new URL('flood.ts', import.meta.url));
@@ -82,12 +83,16 @@ describe('clients', () => {
   });
 
   test("a thousand of one user's are refused in words beyond their share, and root gets in", async () => {
-    const flood: ChildProcess = spawn(process.execPath, [FLOOD, daemon.path('socket'), '1000'], {
-      uid: STRANGER,
-      gid: STRANGER,
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: {},
-    });
+    const flood: ChildProcess = spawn(
+      forEveryone(process.execPath),
+      [forEveryone(FLOOD), daemon.path('socket'), '1000'],
+      {
+        uid: STRANGER,
+        gid: STRANGER,
+        stdio: ['ignore', 'pipe', 'inherit'],
+        env: {},
+      },
+    );
     assert.ok(flood.stdout);
     const [line] = (await once(createInterface(flood.stdout), 'line')) as [string];
     assert.match(line, /^connect .*socket: greeting: too many clients are connected$/);

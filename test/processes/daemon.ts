@@ -11,6 +11,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { forEveryone } from '../installed.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const PLAKARD = path.join(ROOT, 'bin/plakard');
@@ -141,7 +142,7 @@ ${more}`);
 
   #spawn(program: string, args: readonly string[], { uid, cwd }: RunOptions): ChildProcess {
     const identity = uid === undefined ? {} : { uid, gid: uid };
-    return spawn(program, [...args], {
+    return spawn(uid === undefined ? program : forEveryone(program), [...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
       cwd: cwd ?? this.top,
       ...identity,

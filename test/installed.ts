@@ -1,0 +1,60 @@
+/**
+ * The programs where every user can start them: a checkout may lie where only
+ * its owner gets at it. What runs there is a copy of the code and of the packages
+ * that it needs, of hard links where the file system allows; it goes when this
+ * process ends.
+ */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+const ROOT = path.join(import.meta.dirname, '..');
+/** what the packages of the runtime bring beside it, headers and manuals */
+const RUNTIME = /^node_modules\/node-linux-/;
+
+let installed: string | undefined;
+
+function link(from: string, to: string): void {
+  try {
+    fs.linkSync(from, to);
+  } catch {
+    // another file system, or one that refuses links to what is not ours
+    fs.copyFileSync(from, to);
+  }
+}
+
+function copy(from: string, to: string): void {
+  const stat = fs.lstatSync(from);
+  if (stat.isDirectory()) {
+    fs.mkdirSync(to, { recursive: true });
+    for (const name of fs.readdirSync(from)) copy(path.join(from, name), path.join(to, name));
+  } else if (stat.isSymbolicLink()) fs.symlinkSync(fs.readlinkSync(from), to);
+  else link(from, to);
+}
+
+/** The directories that a run needs, relative to the checkout. */
+function* parts(): Generator<string> {
+  yield 'bin';
+  yield 'src';
+  const lock = JSON.parse(fs.readFileSync(path.join(ROOT, 'package-lock.json'), 'utf8'));
+  for (const [name, { dev }] of Object.entries<{ dev?: boolean }>(lock.packages)) {
+    const part = RUNTIME.test(name) ? path.join(name, 'bin') : name;
+    if (name !== '' && dev !== true && fs.existsSync(path.join(ROOT, part))) yield part;
+  }
+}
+
+/** The path of a file of the checkout, as every user can reach it. */
+export function forEveryone(file: string): string {
+  if (installed === undefined) {
+    const top = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'plakard-'));
+    process.once('exit', () => fs.rmSync(top, { recursive: true, force: true }));
+    fs.chmodSync(top, 0o755);
+    for (const part of parts()) copy(path.join(ROOT, part), path.join(top, part));
+    for (const name of ['package.json', 'test/parent/flood.ts']) {
+      fs.mkdirSync(path.dirname(path.join(top, name)), { recursive: true });
+      link(path.join(ROOT, name), path.join(top, name));
+    }
+    installed = top;
+  }
+  return path.join(installed, path.relative(ROOT, file));
+}
