@@ -64,7 +64,8 @@ export class Daemon {
     fs.chmodSync(this.directory, 0o755);
     fs.mkdirSync(this.path('source'));
     fs.writeFileSync(this.path('source/file'), 'contents');
-    fs.writeFileSync(this.path('passphrase'), `${randomBytes(9).toString('hex')}\n`, { mode: 0o600 });
+    // which costs nothing to open the repository with, as often as it is started
+    fs.writeFileSync(this.path('key'), randomBytes(32), { mode: 0o600 });
     this.configure();
   }
 
@@ -81,7 +82,7 @@ export class Daemon {
       'set cpu 1',
       ...users,
       `repository "local" at "${this.path('repository')}" {`,
-      `  passphrase file "${this.path('passphrase')}"`,
+      `  key file "${this.path('key')}"`,
       '}',
       'source "home" {',
       `  path "${this.path('source')}"`,

@@ -1,4 +1,4 @@
-/** Processes that are killed: the log names each, clients hear why, it comes back, and nothing acknowledged is lost. */
+/** A parent that is killed takes every process with it, and its successor serves. The deaths of the others are in parent/supervision. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { describe, test } from 'node:test';
@@ -14,8 +14,6 @@ async function working(): Promise<{ rig: Rig; id: string }> {
   return { rig, id: await rig.push() };
 }
 
-const NAMES = ['control', 'scanner home', 'chunker local', 'crypto local/0', 'storage local'] as const;
-
 const isGone = ({ pid }: Process): boolean => {
   try {
     return /^State:\t[ZX]/m.test(fs.readFileSync(`/proc/${pid}/status`, 'latin1'));
@@ -25,54 +23,6 @@ const isGone = ({ pid }: Process): boolean => {
 };
 
 describe('kill -9', () => {
-  for (const name of NAMES)
-    test(`of ${name}: it is named, comes back, and what was pushed is there`, async (t) => {
-      const { rig, id } = await working();
-      t.after(() => rig.end());
-      const before = rig.processes();
-      const victim = rig.process(name);
-      process.kill(victim.pid, 'SIGKILL');
-      const line = await rig.logged(/killed by SIGKILL/);
-      assert.match(line, new RegExp(` ${name}: .*SIGKILL`));
-      // a scanner is started by the next push
-      if (name !== 'scanner home') await rig.logged(/serves again/);
-      assert.equal(rig.pid, before[0]?.pid, 'the parent is the same');
-      const again = await rig.push();
-      await rig.ok('pull', '-to', rig.path('out'), id);
-      assertSame(rig.path('home'), rig.path('out'));
-      assert.notEqual(again, id);
-      assert.match(await rig.ok('check'), /no damage/);
-      assert.deepEqual(
-        rig
-          .processes()
-          .map((each) => each.name)
-          .sort(),
-        before.map((each) => each.name).sort(),
-      );
-    });
-
-  test('of a process that a push needs: the push says which', async (t) => {
-    const { rig } = await working();
-    t.after(() => rig.end());
-    for (const name of ['crypto local/0', 'chunker local', 'scanner home', 'storage local'] as const) {
-      const from = rig.log.length;
-      const stopped = rig.process('storage local').pid;
-      process.kill(stopped, 'SIGSTOP');
-      const { result } = rig.client(['push', 'home']);
-      await until('the job is listed', async () => (await rig.jobs()).length > 0);
-      process.kill(rig.process(name).pid, 'SIGKILL');
-      await rig.logged(/killed by SIGKILL/, from);
-      if (name === 'scanner home') process.kill(stopped, 'SIGCONT');
-      const { code, stderr } = await result;
-      // a scanner that had told everything is not missed
-      if (name !== 'scanner home' || code !== 0) {
-        assert.equal(code, 1, `${name}: ${stderr}`);
-        assert.match(stderr, new RegExp(name));
-      }
-      await rig.push();
-    }
-  });
-
   test('of the parent: no process survives it, and a new daemon starts on the socket that is left', async (t) => {
     const { rig, id } = await working();
     t.after(() => rig.end());
