@@ -13,7 +13,6 @@ export interface Paths {
   readonly socket: string;
   readonly state: string;
   readonly log: string;
-  readonly pid: string;
 }
 
 export function pathsBelow(top: string): Paths {
@@ -26,7 +25,6 @@ export function pathsBelow(top: string): Paths {
     socket: path.join(top, 'plakard.sock'),
     state: path.join(top, 'state'),
     log: path.join(top, 'plakard.log'),
-    pid: path.join(top, 'plakard.pid'),
   };
 }
 

@@ -35,12 +35,12 @@ function say(text: string): void {
   process.stdout.write(`\n${text}\n`);
 }
 
-/** Shows a command as a person would type it from the checkout. */
-function show(words: readonly string[]): void {
+/** Shows a command as a person would type it from the checkout; one that runs on has ` &` behind it. */
+function show(words: readonly string[], runsOn = ''): void {
   const quoted = words.map((word) =>
     /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`,
   );
-  process.stdout.write(`${bold(`$ ${quoted.join(' ')}`)}\n`);
+  process.stdout.write(`${bold(`$ ${quoted.join(' ')}${runsOn}`)}\n`);
 }
 
 /** Removes what the last quick start left; its daemon too, should it still be running. */
@@ -49,36 +49,17 @@ async function clear(paths: Paths): Promise<void> {
   // Only a directory of our own making is ever removed.
   if (!fs.existsSync(paths.configuration))
     throw new Failure('use', paths.top, { cause: 'it is not a quick start', remedy: 'move it away' });
-  for (const pid of daemonsOf(paths)) {
-    say(`The last quick start's daemon still runs (process ${pid}): stopping it.`);
-    process.kill(pid, 'SIGTERM');
-    await vanished(pid);
+  if (await accepts(paths.socket)) {
+    say('A daemon still runs on the last quick start: stopping it.');
+    plakarctl(paths, 'stop');
+    const deadline = performance.now() + STOP_TIMEOUT_MS;
+    while (fs.existsSync(paths.socket)) {
+      if (performance.now() > deadline)
+        throw new Failure('stop', 'the daemon on quickstart/plakard.conf', { cause: 'it does not end' });
+      await delay(POLL_MS);
+    }
   }
   fs.rmSync(paths.top, { recursive: true });
-}
-
-/** The process ids of daemons that run on this configuration. */
-function daemonsOf(paths: Paths): number[] {
-  let pid: number;
-  try {
-    pid = Number(fs.readFileSync(paths.pid, 'utf8'));
-    // The number may have gone to another process since.
-    const command = fs.readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0');
-    return command.includes(`PLAKARD_QUICKSTART=${paths.top}`) ? [pid] : [];
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ESRCH'))
-      return [];
-    throw error;
-  }
-}
-
-async function vanished(pid: number): Promise<void> {
-  const deadline = performance.now() + STOP_TIMEOUT_MS;
-  while (fs.existsSync(`/proc/${pid}`)) {
-    if (performance.now() > deadline)
-      throw new Failure('stop', `process ${pid}`, { cause: 'it does not end' });
-    await delay(POLL_MS);
-  }
 }
 
 function prepare(paths: Paths, directory: string): void {
@@ -98,17 +79,15 @@ class Daemon {
     this.#paths = paths;
     const log = fs.openSync(paths.log, 'a', 0o600);
     const command = ['bin/plakard', '-d', '-f', path.relative(ROOT, paths.configuration)] as const;
-    show([...command, '&']);
+    show(command, ' &');
     this.#process = spawn(path.join(ROOT, command[0]), command.slice(1), {
       cwd: ROOT,
       // A group of its own: ^C is for the quick start, which then stops the daemon.
       detached: true,
       stdio: ['ignore', log, log],
-      env: { ...process.env, PLAKARD_QUICKSTART: paths.top },
     });
     fs.closeSync(log);
     this.#exit = once(this.#process, 'exit');
-    fs.writeFileSync(paths.pid, `${this.#process.pid}\n`);
   }
 
   get #ended(): boolean {
@@ -233,11 +212,9 @@ async function run(directory: string): Promise<void> {
     await daemon.kill();
     process.stdout.write(`\nThe end of ${path.relative(ROOT, paths.log)}:\n${daemon.logTail()}\n\n`);
     throw error;
-  } finally {
-    fs.rmSync(paths.pid, { force: true });
   }
   say('To go on by hand (the repository stays until the next npm start):');
-  show(['bin/plakard', '-d', '-f', 'quickstart/plakard.conf', '&']);
+  show(['bin/plakard', '-f', 'quickstart/plakard.conf']);
   show(['bin/plakarctl', '-s', 'quickstart/plakard.sock', 'ls', 'latest']);
 }
 

@@ -36,7 +36,7 @@ interface Outcome {
 }
 
 function start(fake = ''): Outcome {
-  const env = { ...process.env, PLAKARD_FAKE: fake, INIT_CWD: tree };
+  const env = { ...process.env, PLAKARD_FAKE: fake, PLAKARD_TREE: tree, INIT_CWD: tree };
   const args = [path.join(tree, 'scripts/quickstart.ts'), source];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8', env });
   return { status, output: stdout + stderr };
@@ -49,7 +49,7 @@ function leftovers(): string[] {
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
       try {
-        return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`PLAKARD_QUICKSTART=${tree}/`);
+        return fs.readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`PLAKARD_TREE=${tree}\0`);
       } catch {
         // It ended meanwhile.
         return false;
@@ -131,18 +131,17 @@ describe('npm start', () => {
     plantFake();
     assert.equal(start().status, 0);
     const quickstart = path.join(tree, 'quickstart');
-    const daemon = spawn(
-      path.join(tree, 'bin/plakard'),
-      ['-d', '-f', path.join(quickstart, 'plakard.conf')],
-      {
-        env: { ...process.env, PLAKARD_QUICKSTART: quickstart },
-        stdio: 'ignore',
-      },
-    );
+    const env = { ...process.env, PLAKARD_TREE: tree };
+    const configuration = path.join(quickstart, 'plakard.conf');
+    const daemon = spawn(path.join(tree, 'bin/plakard'), ['-d', '-f', configuration], {
+      env,
+      stdio: 'ignore',
+    });
     const ended = once(daemon, 'exit');
-    await once(daemon, 'spawn');
-    fs.writeFileSync(path.join(quickstart, 'plakard.pid'), `${daemon.pid}\n`);
+    const socket = path.join(quickstart, 'plakard.sock');
+    while (!fs.existsSync(socket)) await new Promise((resolve) => setImmediate(resolve));
     const again = spawn(process.execPath, [path.join(tree, 'scripts/quickstart.ts'), source], {
+      env,
       stdio: 'ignore',
     });
     assert.deepEqual((await once(again, 'exit'))[0], 0);
