@@ -20,3 +20,14 @@ test('the first pause is short, each is longer, up to a bound, and calm makes it
   assert.equal(backoff.next(nowMs + 59_000), 60_000);
   assert.equal(backoff.next(nowMs + 1e6), pauses[0]);
 });
+
+test('who is killed now and then is back at once each time; who lives no longer than its pauses is not', () => {
+  const backoff = new Backoff();
+  const first = backoff.next(0);
+  assert.ok(backoff.next(first + 9000) > first);
+  let nowMs = 1e6;
+  for (let i = 0; i < 5; i++) {
+    nowMs += 10_100;
+    assert.equal(backoff.next(nowMs), first);
+  }
+});
