@@ -59,6 +59,7 @@ test(`a daemon under everything for ${SECONDS} s, seed ${SEED}`, {
   timeout: (SECONDS + 600) * 1000,
 }, async (t) => {
   const daemon = new Daemon({ stallTimeoutMs: 5000 });
+  t.after(() => daemon.clear());
   const soak = new Soak(daemon, SEED);
   soak.plant();
   await daemon.start();
