@@ -1,0 +1,63 @@
+/**
+ * Contents that come in another splitter's chunks, into chunks of ours. Called
+ * where snapshots are copied between repositories, for each file that was
+ * split. Invariant: the chunks are those that a push of the same file gives:
+ * what is between two holes is split by itself.
+ */
+import { CHUNK_DATA, CHUNK_MAX_BYTES, type ChunkStore, ID_BYTES } from './chunks.ts';
+import type { ContentWriter } from './content.ts';
+import type { Splitter } from './splitter.ts';
+
+/** The splitter sees a whole largest chunk, with as much again behind it. */
+const BUFFER_BYTES = 2 * CHUNK_MAX_BYTES;
+
+export class Resplitter {
+  readonly #store: ChunkStore;
+  readonly #splitter: Splitter;
+  readonly #id = Buffer.alloc(ID_BYTES);
+  #buffer: Buffer | undefined;
+  #filled = 0;
+
+  constructor(store: ChunkStore, splitter: Splitter) {
+    this.#store = store;
+    this.#splitter = splitter;
+  }
+
+  /** Room for the next `length` bytes, at most CHUNK_MAX_BYTES, which count as written when `added` is called. */
+  async room(length: number, content: ContentWriter): Promise<Buffer> {
+    this.#buffer ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
+    if (this.#filled + length > BUFFER_BYTES) await this.#split(this.#buffer, false, content);
+    return this.#buffer.subarray(this.#filled, this.#filled + length);
+  }
+
+  added(length: number): void {
+    this.#filled += length;
+  }
+
+  /** The end of the file, or a hole: what is left is split to its end. */
+  async end(content: ContentWriter): Promise<void> {
+    if (this.#buffer !== undefined) await this.#split(this.#buffer, true, content);
+  }
+
+  /** Forgets what is left of a file that is given up. */
+  drop(): void {
+    this.#filled = 0;
+  }
+
+  async #split(buffer: Buffer, ended: boolean, content: ContentWriter): Promise<void> {
+    const filled = this.#filled;
+    let start = 0;
+    while (start < filled) {
+      const end = this.#splitter.cut(buffer, start, filled);
+      const length = end - start;
+      if (end === filled && !ended && length < CHUNK_MAX_BYTES) break;
+      const storing = this.#store.put(CHUNK_DATA, buffer.subarray(start, end), this.#id);
+      if (storing !== undefined) await storing;
+      const listing = content.data(length, this.#id);
+      if (listing !== undefined) await listing;
+      start = end;
+    }
+    buffer.copyWithin(0, start, filled);
+    this.#filled = filled - start;
+  }
+}
