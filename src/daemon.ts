@@ -162,6 +162,7 @@ async function runForeground(
       now: Date.now,
       nowMs: () => performance.now(),
       random: randomBytes,
+      manager,
       timeouts,
     },
     configuration,
@@ -193,19 +194,10 @@ function hearSignals(parent: Parent, log: Log, manager: ServiceManager): void {
       void parent.stop();
     });
   process.on('SIGHUP', () => {
-    manager.reloading();
-    parent
-      .reload()
-      .then(
-        () => 'reloaded',
-        (error: unknown) => {
-          const lines = error instanceof ConfigurationRefused ? error.lines : [describe(error)];
-          for (const line of lines) log.error(line, { process: 'parent' });
-          log.error('the configuration was not applied, and nothing was changed', { process: 'parent' });
-          return 'not reloaded: the configuration has errors';
-        },
-      )
-      .then((status) => manager.ready(status));
+    parent.reload().catch((error: unknown) => {
+      const lines = error instanceof ConfigurationRefused ? error.lines : [describe(error)];
+      for (const line of lines) log.error(`reload: ${line} (nothing was changed)`, { process: 'parent' });
+    });
   });
 }
 

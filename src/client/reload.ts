@@ -5,13 +5,17 @@ import type { Context } from './context.ts';
 import { DONE_EVENT } from './daemon.ts';
 import { within } from './operands.ts';
 
+const UNCHANGED = 'nothing was changed';
+
 export async function run(context: Context): Promise<void> {
   await within('reload', '', async () => {
     const connection = await context.connect();
     const { payload } = await connection.request(RELOAD, {}, RELOADED);
-    for (const line of payload.errors) context.report(new Failure(line, ''));
-    if (payload.errors.length > 0)
-      throw new Failure('configuration', '', { cause: 'it has errors, and nothing was changed' });
+    // a line for each, and all of the same form
+    const failures = payload.errors.map((cause) => new Failure('reload', '', { cause, remedy: UNCHANGED }));
+    const last = failures.pop();
+    for (const failure of failures) context.report(failure);
+    if (last !== undefined) throw last;
     context.output.emit(DONE_EVENT, { command: 'reload' });
   });
 }

@@ -49,6 +49,7 @@ import { Falls } from './parent/falls.ts';
 import { EMPTY_DIRECTORY, type GroupTools, RepositoryGroup } from './parent/group.ts';
 import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
 import { type Lease, Leases } from './parent/leases.ts';
+import type { ServiceManager } from './parent/notify.ts';
 import { ScheduledPushes } from './parent/pushes.ts';
 import { scannerSettings } from './parent/scanner.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
@@ -71,6 +72,8 @@ export interface ParentOptions extends ConfigurationPlace {
   /** of a monotonic clock */
   readonly nowMs: () => number;
   readonly random: (bytes: number) => Buffer;
+  /** hears of reloads, whoever asked for them */
+  readonly manager?: Pick<ServiceManager, 'reloading' | 'ready'>;
   /** how long children may take; the supervisor's own where missing */
   readonly timeouts?: Timeouts;
 }
@@ -201,7 +204,7 @@ export class Parent {
    */
   reload(): Promise<void> {
     if (this.#reloading === undefined) {
-      this.#reloading = this.#reload().finally(() => {
+      this.#reloading = this.#reloadTold().finally(() => {
         this.#reloading = undefined;
       });
       return this.#reloading;
@@ -222,6 +225,19 @@ export class Parent {
       return [];
     } catch (error) {
       if (error instanceof ConfigurationRefused) return error.lines.slice(0, ERRORS_MAX);
+      throw error;
+    }
+  }
+
+  /** The service manager waits for READY after each RELOADING. */
+  async #reloadTold(): Promise<void> {
+    const { manager } = this.#options;
+    manager?.reloading();
+    try {
+      await this.#reload();
+      manager?.ready('reloaded');
+    } catch (error) {
+      manager?.ready('not reloaded: the configuration has errors');
       throw error;
     }
   }

@@ -187,11 +187,25 @@ test('the service manager hears of it: ready, alive, reloading and stopping', as
   await heard(/^READY=1$/);
   await heard(new RegExp(`^MAINPID=${daemon.pid}$`));
   await heard(/^WATCHDOG=1$/);
-  const from = lines.length;
-  daemon.kill('SIGHUP');
-  await heard(/^RELOADING=1$/, from);
-  await heard(/^MONOTONIC_USEC=\d+$/, from);
-  await heard(/^READY=1$/, from);
+  // whoever asks for the reload, and however it ends
+  const reloads = [
+    async () => daemon.kill('SIGHUP'),
+    async () => void (await daemon.ok('reload')),
+    async () => {
+      daemon.write('nonsense');
+      await daemon.run('reload');
+    },
+  ];
+  let from = 0;
+  for (const reload of reloads) {
+    from = lines.length;
+    await reload();
+    await heard(/^RELOADING=1$/, from);
+    await heard(/^MONOTONIC_USEC=\d+$/, from);
+    await heard(/^READY=1$/, from);
+    await heard(/^STATUS=/, from);
+  }
+  assert.match(lines.slice(from).join('\n'), /^STATUS=not reloaded: the configuration has errors$/m);
   await daemon.ok('stop');
   await heard(/^STOPPING=1$/, from);
   await end();

@@ -225,7 +225,7 @@ source "both" { path "${OLD}", path "${rig.path('changing')}" }`);
     const refused = await rig.ctl('reload');
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /^plakarctl: .*plakard\.conf:\d+:1: .*nonsense/);
-    assert.match(refused.stderr, /reload: .* nothing was changed\n$/);
+    assert.match(refused.stderr, /reload: .* \(nothing was changed\)\n$/);
     assert.match(await rig.push('more'), UUID);
     rig.configureUsual();
     process.kill(rig.pid, 'SIGHUP');
