@@ -55,6 +55,16 @@ export type Operation = (typeof OPERATIONS)[number];
 export const PERIODS = ['hourly', 'daily', 'weekly', 'monthly', 'quarterly', 'yearly'] as const;
 export type Period = (typeof PERIODS)[number];
 
+/** How many seconds a period is taken for where something is done so often. */
+export const PERIOD_SECONDS: Readonly<Record<Period, number>> = {
+  hourly: 3600,
+  daily: 86_400,
+  weekly: 7 * 86_400,
+  monthly: 30 * 86_400,
+  quarterly: 91 * 86_400,
+  yearly: 365 * 86_400,
+};
+
 /** The depths of a check, as `plakarctl check` has them. */
 export const CHECKS = ['fast', 'snapshot', 'full'] as const;
 export type CheckDepth = (typeof CHECKS)[number];
@@ -103,17 +113,24 @@ export interface Keep {
   readonly withinSeconds?: number;
 }
 
+/** When snapshots that no rule keeps are removed by themselves: at times of its own, or after each good push. */
+export type KeepWhen = Schedule | { readonly kind: 'after push' };
+
 /** How often to check, by depth; never by itself where absent. */
-export type Checks = { readonly [depth in CheckDepth]?: Period };
+export type Checks = { readonly [depth in CheckDepth]?: Schedule };
 
 export interface Repository {
   readonly name: string;
   readonly location: Location;
   readonly encryption: Encryption;
   readonly compression: Compression;
-  /** Nothing is ever removed by itself where absent. */
+  /** What `plakarctl keep` goes by where it is given no policy. */
   readonly keep?: Keep;
+  /** Nothing is ever removed by itself where absent. */
+  readonly keepWhen?: KeepWhen;
   readonly checks: Checks;
+  /** When unreferenced space is returned by itself. */
+  readonly cleanup?: Schedule;
   readonly limits: Limits;
   readonly at: Position;
 }
@@ -125,6 +142,14 @@ export interface Hook {
   readonly user: string;
 }
 
+/** How a source is watched. */
+export interface Watch {
+  /** Nothing has changed for so long: then it is pushed. */
+  readonly settleSeconds: number;
+  /** All of it is looked at at least so often, whatever was seen to change. */
+  readonly scanSeconds: number;
+}
+
 export interface Source {
   readonly name: string;
   /** Absolute and normalized; at least one, none twice. */
@@ -132,17 +157,42 @@ export interface Source {
   readonly excludes: readonly string[];
   /** Do not cross into other file systems. */
   readonly oneFilesystem: boolean;
-  /** Watch for changes between pushes. */
-  readonly watch: boolean;
+  /** Watch for changes, and push when they have settled. */
+  readonly watch?: Watch;
   readonly before: readonly Hook[];
   readonly after: readonly Hook[];
   readonly at: Position;
 }
 
-/** When something is done by itself: so many seconds apart, or at a minute of the day in local time. */
-export type Schedule =
-  | { readonly kind: 'every'; readonly seconds: number }
-  | { readonly kind: 'at'; readonly minuteOfDay: number };
+/** Days of the week, as Date numbers them from 0. */
+export const WEEK_DAYS = [
+  'sunday',
+  'monday',
+  'tuesday',
+  'wednesday',
+  'thursday',
+  'friday',
+  'saturday',
+] as const;
+export type WeekDay = (typeof WEEK_DAYS)[number];
+
+/** Times on the wall's clock, in local time. All lists ascend, and none is empty. */
+export interface Calendar {
+  readonly kind: 'at';
+  /** minutes after midnight */
+  readonly minutes: readonly number[];
+  /** 1 to 12; any month where absent */
+  readonly months?: readonly number[];
+  /** 1 to 31. Of days of the month and of the week, where both are given, either is enough. */
+  readonly monthDays?: readonly number[];
+  /** indices of WEEK_DAYS */
+  readonly weekDays?: readonly number[];
+  /** how it was written, where it was as in crontab(5) */
+  readonly cron?: string;
+}
+
+/** When something is done by itself: so many seconds apart, or at times of its own. */
+export type Schedule = { readonly kind: 'every'; readonly seconds: number } | Calendar;
 
 export interface Push {
   readonly source: string;

@@ -31,7 +31,8 @@ const keepRule: Value<KeepRule> = {
   },
 };
 
-const rules = list(keepRule);
+/** What may stand behind a policy. */
+const rules = list(keepRule, { until: ['every', 'at', 'after'] });
 
 /** A whole policy, in which each rule stands once. */
 export const keepPolicy: Value<Keep> = {

@@ -12,13 +12,16 @@ import {
   type Configuration,
   type Encryption,
   type Keep,
+  type KeepWhen,
   type Limits,
+  PERIOD_SECONDS,
   PERIODS,
   type Permit,
   type Repository,
   ROLES,
   type Schedule,
   type Source,
+  WEEK_DAYS,
 } from './model.ts';
 import { DURATION_UNITS, SIZE_UNITS } from './value.ts';
 
@@ -56,12 +59,13 @@ function settings({ cpu, memoryBytes, socket, state, log, reload, users, limits 
 }
 
 function repository(given: Repository): string[] {
-  const { name, location, keep, checks, limits } = given;
+  const { name, location, keep, checks, cleanup, limits } = given;
   return blockOf(`repository ${quote(name)} at ${quote(location.path)}`, [
     encryption(given.encryption),
     compression(given.compression),
-    ...(keep === undefined ? [] : [`keep ${printPolicy(keep)}`]),
+    ...(keep === undefined ? [] : [`keep ${printPolicy(keep)}${keepWhen(given.keepWhen)}`]),
     ...checksOf(checks),
+    ...(cleanup === undefined ? [] : [`cleanup${when(cleanup)}`]),
     ...rates(limits),
   ]);
 }
@@ -85,9 +89,18 @@ export function printPolicy(keep: Keep): string {
 
 function checksOf(checks: Checks): string[] {
   const rules = CHECKS.filter((depth) => checks[depth] !== undefined).map(
-    (depth) => `${depth} ${checks[depth]}`,
+    (depth) => `${depth}${periodOf(checks[depth])}`,
   );
   return rules.length === 0 ? [] : [`check ${rules.join(', ')}`];
+}
+
+/** As a period where it is one. */
+function periodOf(schedule: Schedule | undefined): string {
+  const period =
+    schedule?.kind === 'every'
+      ? PERIODS.find((each) => PERIOD_SECONDS[each] === schedule.seconds)
+      : undefined;
+  return period === undefined ? when(schedule) : ` ${period}`;
 }
 
 function rates({ readBytesPerSecond: read, writeBytesPerSecond: write }: Limits): string[] {
@@ -102,7 +115,9 @@ function source({ name, paths, excludes, oneFilesystem, watch, before, after }: 
     `path ${items(paths)}`,
     ...(excludes.length === 0 ? [] : [`exclude ${items(excludes)}`]),
     ...(oneFilesystem ? ['one filesystem'] : []),
-    ...(watch ? ['watch'] : []),
+    ...(watch === undefined
+      ? []
+      : [`watch settle ${duration(watch.settleSeconds)} scan ${duration(watch.scanSeconds)}`]),
     ...before.map(({ command, user }) => `run before ${quote(command)} as ${quote(user)}`),
     ...after.map(({ command, user }) => `run after ${quote(command)} as ${quote(user)}`),
   ]);
@@ -117,9 +132,19 @@ function permit({ subject, name, operations, source, repository }: Permit): stri
 function when(schedule: Schedule | undefined): string {
   if (schedule === undefined) return '';
   if (schedule.kind === 'every') return ` every ${duration(schedule.seconds)}`;
-  const hour = Math.floor(schedule.minuteOfDay / 60);
-  const minute = schedule.minuteOfDay % 60;
-  return ` at ${String(hour).padStart(2, '0')}:${String(minute).padStart(2, '0')}`;
+  const { minutes, weekDays = [], monthDays = [], cron } = schedule;
+  if (cron !== undefined) return ` at ${quote(cron)}`;
+  const days = [...weekDays.map((day) => WEEK_DAYS[day]), ...monthDays];
+  return ` at ${minutes.map(timeOfDay).join(', ')}${days.length === 0 ? '' : ` on ${days.join(', ')}`}`;
+}
+
+function timeOfDay(minuteOfDay: number): string {
+  const pad = (number: number): string => String(number).padStart(2, '0');
+  return `${pad(Math.floor(minuteOfDay / 60))}:${pad(minuteOfDay % 60)}`;
+}
+
+function keepWhen(given: KeepWhen | undefined): string {
+  return given?.kind === 'after push' ? ' after push' : when(given);
 }
 
 function blockOf(head: string, lines: readonly string[]): string[] {

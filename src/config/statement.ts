@@ -5,6 +5,7 @@
  * become the configuration once a file has been read without a mistake.
  */
 
+import { calendar } from './calendar.ts';
 import { block, grammar, rowsFor } from './grammar.ts';
 import { Mistake } from './input.ts';
 import {
@@ -15,11 +16,12 @@ import {
   type Encryption,
   type Hook,
   type Keep,
+  type KeepWhen,
   type Limits,
   type Location,
   OPERATIONS,
+  PERIOD_SECONDS,
   PERIODS,
-  type Period,
   type Permit,
   type Push,
   type Repository,
@@ -30,6 +32,7 @@ import {
   type Source,
   type Sync,
   shown,
+  type Watch,
 } from './model.ts';
 import type { NameKind } from './names.ts';
 import { keepPolicy } from './policy.ts';
@@ -38,7 +41,6 @@ import {
   account,
   braced,
   checked,
-  clock,
   duration,
   integer,
   list,
@@ -62,6 +64,10 @@ const ZSTD_LEVEL_MAX = 22;
 const DEFAULT_ZSTD_LEVEL = 1;
 const SOURCE_PATHS_MAX = 64;
 const HOOKS_MAX = 16;
+/** Sources with `watch`: the kernel allows a user 128 inotify instances by default. */
+const WATCHED_MAX = 64;
+const DEFAULT_SETTLE_S = 2;
+const DEFAULT_SCAN_S = 86_400;
 /** Pushes, syncs and permits, each. */
 const ROWS_MAX = 4096;
 /** A pattern or a command. */
@@ -163,21 +169,47 @@ const location: Value<Location> = {
   },
 };
 
-/** Nothing, `every DURATION` or `at HH:MM`. */
+/** Nothing, `every DURATION` or `at TIME`. */
 const schedule: Value<Schedule | undefined> = {
   expected: `'every' or 'at'`,
   parse(input) {
     if (input.accept('every')) return { kind: 'every', seconds: duration.parse(input) };
-    if (input.accept('at')) return { kind: 'at', minuteOfDay: clock.parse(input) };
+    if (input.accept('at')) return calendar.parse(input);
     return undefined;
   },
 };
 
-/** `fast daily`. */
-const checkRule: Value<readonly [CheckDepth, Period]> = {
-  expected: `a rule such as 'fast daily'`,
-  parse: (input) => [oneOf(CHECKS).parse(input), period.parse(input)],
+/** A schedule, which there must be. */
+const someSchedule: Value<Schedule> = {
+  expected: schedule.expected,
+  parse(input) {
+    const found = schedule.parse(input);
+    if (found === undefined) throw input.unexpected(schedule.expected);
+    return found;
+  },
 };
+
+/** Nothing, a schedule, or `after push`. */
+const keepWhen: Value<KeepWhen | undefined> = {
+  expected: `'every', 'at' or 'after push'`,
+  parse(input) {
+    if (!input.accept('after')) return schedule.parse(input);
+    if (!input.accept('push')) throw input.unexpected(shown('push'));
+    return { kind: 'after push' };
+  },
+};
+
+/** `fast daily`, `full at 03:00 on sunday`. */
+const checkRule: Value<readonly [CheckDepth, Schedule]> = {
+  expected: `a rule such as 'fast daily'`,
+  parse(input) {
+    const depth = oneOf(CHECKS).parse(input);
+    const when = schedule.parse(input);
+    return [depth, when ?? { kind: 'every', seconds: PERIOD_SECONDS[period.parse(input)] }];
+  },
+};
+
+const newWatch = options({ settle: duration, scan: duration });
 
 /** Text of which `holds` says whether there is anything in it. */
 const bounded = (expected: string, holds: (found: string) => boolean): Value<string> =>
@@ -196,7 +228,9 @@ interface RepositoryDraft {
   encryption?: Encryption;
   compression?: Compression;
   keep?: Keep;
-  checks: { [depth in CheckDepth]?: Period };
+  keepWhen?: KeepWhen;
+  checks: { [depth in CheckDepth]?: Schedule };
+  cleanup?: Schedule;
   limits: Mutable<Limits>;
 }
 
@@ -223,15 +257,20 @@ const REPOSITORY = grammar<RepositoryDraft>([
     once('compression');
     draft.compression = { kind: 'none' };
   }),
-  inRepository(['keep', keepPolicy], ({ draft, once }, keep) => {
+  inRepository(['keep', keepPolicy, keepWhen], ({ draft, once }, keep, when) => {
     once('keep');
     draft.keep = keep;
+    if (when !== undefined) draft.keepWhen = when;
   }),
   inRepository(['check', list(checkRule)], ({ draft, once }, rules) => {
-    for (const [depth, every] of rules) {
+    for (const [depth, when] of rules) {
       once(`check ${depth}`);
-      draft.checks[depth] = every;
+      draft.checks[depth] = when;
     }
+  }),
+  inRepository(['cleanup', someSchedule], ({ draft, once }, when) => {
+    once('cleanup');
+    draft.cleanup = when;
   }),
   inRepository(['limit', direction, rate], ({ draft, once }, way, bytesPerSecond) => {
     once(`limit ${way}`);
@@ -243,7 +282,7 @@ interface SourceDraft {
   paths: string[];
   excludes: string[];
   oneFilesystem: boolean;
-  watch: boolean;
+  watch?: Watch;
   before: Hook[];
   after: Hook[];
 }
@@ -266,9 +305,10 @@ const SOURCE = grammar<SourceDraft>([
     once('one filesystem');
     draft.oneFilesystem = true;
   }),
-  inSource(['watch'], ({ draft, once }) => {
+  inSource(['watch', newWatch], ({ draft, once }, given) => {
     once('watch');
-    draft.watch = true;
+    const { settle = DEFAULT_SETTLE_S, scan = DEFAULT_SCAN_S } = given;
+    draft.watch = { settleSeconds: settle, scanSeconds: scan };
   }),
   inSource(
     ['run', oneOf(['before', 'after']), command, 'as', anyAccount],
@@ -284,7 +324,6 @@ const newSourceDraft = (): SourceDraft => ({
   paths: [],
   excludes: [],
   oneFilesystem: false,
-  watch: false,
   before: [],
   after: [],
 });
@@ -355,7 +394,14 @@ export const STATEMENTS = grammar<Draft>(
     top(
       ['source', newSource, block(SOURCE, newSourceDraft)],
       ({ draft, at, sound, mistake }, source, contents) => {
-        if (contents.paths.length === 0 && sound) throw mistake(`source ${shown(source)} needs a 'path'`);
+        const called = `source ${shown(source)}`;
+        if (contents.paths.length === 0 && sound) throw mistake(`${called} needs a 'path'`);
+        // what runs before a push may change what is watched, and so have it pushed for ever
+        if (contents.watch !== undefined && contents.before.length > 0)
+          throw mistake(`${called} cannot have both 'watch' and 'run before'`);
+        const watched = draft.sources.filter(({ watch }) => watch !== undefined).length;
+        if (contents.watch !== undefined && watched >= WATCHED_MAX)
+          throw mistake(`more than ${WATCHED_MAX} sources are watched`);
         draft.sources.push({ name: source, ...contents, at });
       },
     ),

@@ -199,16 +199,17 @@ export function numericId(digits: string): number | undefined {
 
 /**
  * `{ a, b }`, over any number of lines, or `a, b` to the end of the statement,
- * where a line may end after a comma. Commas may be left out.
+ * where a line may end after a comma. Commas may be left out. The words `until`
+ * end it too.
  */
-export function list<T>(item: Value<T>): Value<T[]> {
+export function list<T>(item: Value<T>, { until = [] }: { until?: readonly string[] } = {}): Value<T[]> {
   return {
     expected: item.expected,
     parse: (input) => {
       if (input.peek().kind === '{') return braced(item).parse(input);
       const items: T[] = [];
       do push(items, item.parse(input), input);
-      while (continues(input));
+      while (continues(input, until));
       return items;
     },
   };
@@ -243,13 +244,13 @@ function push<T>(items: T[], item: T, input: Input): void {
 }
 
 /** Whether a list without braces goes on; takes the comma, and the line's end after it. */
-function continues(input: Input): boolean {
+function continues(input: Input, until: readonly string[]): boolean {
   if (input.peek().kind === ',') {
     input.take();
     input.skipNewlines();
   }
   const { kind, text } = input.peek();
-  return kind === 'string' || (kind === 'word' && !input.reserved.has(text));
+  return kind === 'string' || (kind === 'word' && !input.reserved.has(text) && !until.includes(text));
 }
 
 /** Values that each follow a keyword, each at most once, in any order. */

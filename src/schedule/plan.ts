@@ -1,6 +1,6 @@
 /**
  * When something that is to happen again and again is due next. Pure: times go
- * in and come out, in ms since 1970. Used by the parent for pushes.
+ * in and come out, in ms since 1970. Used by the parent.
  *
  * Invariants: what is overdue is due once, at once, however long it is overdue;
  * nothing is due before the run before it has ended; after a failure it is tried
@@ -8,11 +8,10 @@
  * nothing off by more than an interval.
  */
 import { createHash } from 'node:crypto';
+import { type CalendarTimes, nextTime } from './calendar.ts';
 
-/** So many seconds apart, or at a minute of the day in local time: the configuration's own type fits. */
-export type Schedule =
-  | { readonly kind: 'every'; readonly seconds: number }
-  | { readonly kind: 'at'; readonly minuteOfDay: number };
+/** So many seconds apart, or at times on the wall's clock: the configuration's own type fits. */
+export type Schedule = { readonly kind: 'every'; readonly seconds: number } | CalendarTimes;
 
 /** What is remembered of something scheduled. */
 export interface Past {
@@ -26,7 +25,6 @@ export interface Past {
   readonly failures: number;
 }
 
-const DAY_MS = 86_400_000;
 /** Runs of an interval are spread over this part of it, and over no more than so long. */
 const SPREAD_PART = 10;
 const SPREAD_MAX_MS = 300_000;
@@ -36,11 +34,6 @@ const SPREAD_AT_MS = 30_000;
 const RETRY_MS = 60_000;
 const RETRY_MAX_MS = 3_600_000;
 
-/** How far apart the runs are. */
-export function intervalMs(schedule: Schedule): number {
-  return schedule.kind === 'every' ? schedule.seconds * 1000 : DAY_MS;
-}
-
 /**
  * Where in its spread something runs: always the same for one name on one
  * host, different for others, so that not everything begins in one second.
@@ -49,17 +42,8 @@ export function jitterMs(schedule: Schedule, host: string, name: string): number
   const digest = createHash('sha256').update(`${host}\0${name}`).digest();
   const part = digest.readUInt32LE(0) / 2 ** 32;
   const spreadMs =
-    schedule.kind === 'at' ? SPREAD_AT_MS : Math.min(intervalMs(schedule) / SPREAD_PART, SPREAD_MAX_MS);
+    schedule.kind === 'at' ? SPREAD_AT_MS : Math.min((schedule.seconds * 1000) / SPREAD_PART, SPREAD_MAX_MS);
   return Math.floor(part * spreadMs);
-}
-
-/** The first time after `afterMs` that the clock on the wall shows that minute. */
-function nextAt(minuteOfDay: number, afterMs: number): number {
-  const day = new Date(afterMs);
-  for (let ahead = 0; ; ahead++) {
-    const at = new Date(day.getFullYear(), day.getMonth(), day.getDate() + ahead, 0, minuteOfDay).getTime();
-    if (at > afterMs) return at;
-  }
 }
 
 /** When it would run if nothing ever failed or took long. */
@@ -69,11 +53,11 @@ function regular(schedule: Schedule, past: Past, jitter: number, nowMs: number):
   if (schedule.kind === 'every') {
     // what never ran is wanted soon
     if (startMs === undefined) return knownMs + jitter;
-    return Math.min(startMs, nowMs) + intervalMs(schedule);
+    return Math.min(startMs, nowMs) + schedule.seconds * 1000;
   }
-  // the run of a day may have begun anywhere in its spread
+  // the run of a time may have begun anywhere in its spread
   const fromMs = startMs === undefined ? knownMs : Math.min(startMs, nowMs) - jitter;
-  return nextAt(schedule.minuteOfDay, fromMs) + jitter;
+  return nextTime(schedule, fromMs) + jitter;
 }
 
 /** When it is due next; in the past where it is overdue. `jitter` is that of `jitterMs`. */
@@ -84,8 +68,16 @@ export function nextRun(schedule: Schedule, past: Past, jitter: number, nowMs: n
   return Math.min(next, Math.min(past.endMs, nowMs) + pauseMs);
 }
 
+/** When the second run after `sinceMs` should have been: twice the interval later, or at the second of its times. */
+function deadline(schedule: Schedule, sinceMs: number): number {
+  if (schedule.kind === 'every') return sinceMs + 2 * schedule.seconds * 1000;
+  const first = nextTime(schedule, sinceMs);
+  const second = nextTime(schedule, first);
+  // whoever ran it by hand just before its time did not shorten the interval
+  return Math.max(second, sinceMs + 2 * (second - first));
+}
+
 /** Whether what was promised was not kept: nothing has succeeded within twice the interval. */
 export function isMissed(schedule: Schedule, past: Past, nowMs: number): boolean {
-  const since = past.goodMs ?? past.knownMs;
-  return nowMs - since > 2 * intervalMs(schedule);
+  return nowMs > deadline(schedule, past.goodMs ?? past.knownMs);
 }

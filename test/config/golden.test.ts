@@ -23,6 +23,7 @@ const HEADS = [
     'compression none',
     'keep',
     'check',
+    'cleanup',
   ],
   ...['path', 'exclude', 'one filesystem', 'watch', 'run before', 'run after'],
 ];

@@ -1,18 +1,16 @@
 /** When things are due: as properties over seeded cases, and the cases that people ask about. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import {
-  intervalMs,
-  isMissed,
-  jitterMs,
-  nextRun,
-  type Past,
-  type Schedule,
-} from '../../src/schedule/plan.ts';
+import { isMissed, jitterMs, nextRun, type Past, type Schedule } from '../../src/schedule/plan.ts';
 
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const NOON = new Date(2026, 10, 21, 12).getTime();
+
+/** How far apart the runs are; those at a time are daily here. */
+function intervalMs(schedule: Schedule): number {
+  return schedule.kind === 'every' ? schedule.seconds * 1000 : DAY_MS;
+}
 
 /** Numbers of a seed, from 0 to 1 (mulberry32). */
 function numbers(seed: number): () => number {
@@ -28,7 +26,7 @@ function numbers(seed: number): () => number {
 function scheduleOf(random: () => number): Schedule {
   return random() < 0.5
     ? { kind: 'every', seconds: 1 + Math.floor(random() * 3 * 86_400) }
-    : { kind: 'at', minuteOfDay: Math.floor(random() * 1440) };
+    : { kind: 'at', minutes: [Math.floor(random() * 1440)] };
 }
 
 /** A past of any kind, also one that a clock which jumped has put into the future. */
@@ -79,7 +77,7 @@ describe('nextRun', () => {
   test('after a long downtime it is due at once, and once', () => {
     for (const schedule of [
       { kind: 'every', seconds: 3600 },
-      { kind: 'at', minuteOfDay: 210 },
+      { kind: 'at', minutes: [210] },
     ] as const) {
       const startMs = NOON - 10 * DAY_MS;
       const past = { knownMs: startMs, startMs, endMs: startMs, goodMs: startMs, failures: 0 };
@@ -89,7 +87,7 @@ describe('nextRun', () => {
   });
 
   test('at a time of the day: once a day, at that time', () => {
-    const schedule = { kind: 'at', minuteOfDay: 3 * 60 + 30 } as const;
+    const schedule = { kind: 'at', minutes: [3 * 60 + 30] } as const;
     const first = nextRun(schedule, { knownMs: NOON, failures: 0 }, 0, NOON);
     assert.deepEqual([new Date(first).getHours(), new Date(first).getMinutes()], [3, 30]);
     const second = nextRun(schedule, { knownMs: NOON, startMs: first, endMs: first, failures: 0 }, 0, first);
@@ -100,7 +98,7 @@ describe('nextRun', () => {
   });
 
   test('what failed is tried again sooner, then ever more rarely, and never later than otherwise', () => {
-    const schedule = { kind: 'at', minuteOfDay: 0 } as const;
+    const schedule = { kind: 'at', minutes: [0] } as const;
     const pauses = Array.from({ length: 12 }, (_, i) => {
       const past = { knownMs: NOON, startMs: NOON, endMs: NOON, failures: i + 1 };
       return nextRun(schedule, past, 0, NOON) - NOON;
@@ -130,4 +128,17 @@ test('a promise is missed when nothing succeeded within twice the interval', () 
   assert.equal(isMissed(hourly, past, NOON + 2 * HOUR_MS), false);
   assert.equal(isMissed(hourly, past, NOON + 2 * HOUR_MS + 1), true);
   assert.equal(isMissed(hourly, { knownMs: NOON, failures: 0 }, NOON + 3 * HOUR_MS), true);
+});
+
+test('a promise on some days is missed after the second of them, not before', () => {
+  // noon is a Saturday's
+  const weekdays = { kind: 'at', minutes: [150], weekDays: [1, 2, 3, 4, 5] } as const;
+  const friday = new Date(2026, 10, 20, 2, 31).getTime();
+  const tuesday = new Date(2026, 10, 24, 2, 30).getTime();
+  assert.equal(isMissed(weekdays, { knownMs: 0, goodMs: friday, failures: 1 }, tuesday), false);
+  assert.equal(isMissed(weekdays, { knownMs: 0, goodMs: friday, failures: 1 }, tuesday + 1), true);
+  const daily = { kind: 'at', minutes: [150] } as const;
+  const byHand = new Date(2026, 10, 20, 2, 29).getTime();
+  assert.equal(isMissed(daily, { knownMs: 0, goodMs: byHand, failures: 0 }, byHand + 2 * DAY_MS), false);
+  assert.equal(isMissed(daily, { knownMs: 0, goodMs: byHand, failures: 0 }, byHand + 2 * DAY_MS + 1), true);
 });
