@@ -21,6 +21,8 @@ const slot = integer(0, 1023);
 const length = integer(0, 8 << 20);
 const count = integer(0, 8192);
 const objectName = text(128);
+/** Of the key that something is sealed with. */
+const epoch = integer(1, 0xffff_ffff);
 export const objectKind = oneOf('config', 'keys', 'packs', 'index', 'snapshots', 'leases', 'log');
 
 /** Numbers the segments of one chunker's life; what is stored is acknowledged by it. */
@@ -34,7 +36,7 @@ export const SEALED = message(129, 'sealed', record({ slot, sealedBytes: length 
 export const STORE = message(
   130,
   'store',
-  record({ sequence, slot, length, count, kind: integer(1, 2), epoch: integer(1, 0xffffffff) }),
+  record({ sequence, slot, length, count, kind: integer(1, 2), epoch }),
 );
 /** storage → crypto: the sealed slot is free again. */
 export const STORE_DONE = message(131, 'store done', record({ slot }));
@@ -50,7 +52,11 @@ export const FETCH = message(
   record({ request: integer(), segment: integer(0, 0xffffffff), slot, worker: integer(0, 255) }),
 );
 /** storage → crypto: open sealed slot `sealed` into plain slot `slot`. */
-export const UNSEAL = message(135, 'unseal', record({ request: integer(), sealed: slot, length, slot }));
+export const UNSEAL = message(
+  135,
+  'unseal',
+  record({ request: integer(), sealed: slot, length, slot, epoch }),
+);
 /** crypto → storage: the sealed slot is free again. */
 export const UNSEAL_DONE = message(136, 'unseal done', record({ sealed: slot }));
 /** crypto → chunker: the raw segment is in the plain slot. */
@@ -104,14 +110,17 @@ export const PUT_IS = message(230, 'put is', record({ made: boolean }));
 export const DELETE = message(147, 'delete', record({ kind: objectKind, name: objectName }));
 export const OK = message(148, 'ok', nothing);
 
-/** To crypto: seal or open a small object; its kind and name are bound to it. */
+/**
+ * To crypto: seal or open a small object; its kind and name are bound to it.
+ * Without an epoch it is sealed under the newest; the answer says which that is.
+ */
 export const SEAL_OBJECT = message(
   149,
   'seal object',
-  record({ kind: objectKind, name: objectName, data: bytes(OBJECT_MAX_BYTES) }),
+  record({ kind: objectKind, name: objectName, data: bytes(OBJECT_MAX_BYTES), epoch: optional(epoch) }),
   { maxBytes: OBJECT_MAX_BYTES + 1024 },
 );
-export const OBJECT = message(150, 'object', record({ data: bytes(OBJECT_MAX_BYTES) }), {
+export const OBJECT = message(150, 'object', record({ data: bytes(OBJECT_MAX_BYTES), epoch }), {
   maxBytes: OBJECT_MAX_BYTES + 1024,
 });
 export const OPEN_OBJECTS = message(
@@ -119,7 +128,7 @@ export const OPEN_OBJECTS = message(
   'open objects',
   record({
     kind: objectKind,
-    objects: list(record({ name: objectName, data: bytes(OBJECT_MAX_BYTES) }), OBJECTS_MAX),
+    objects: list(record({ name: objectName, data: bytes(OBJECT_MAX_BYTES), epoch }), OBJECTS_MAX),
   }),
   { maxBytes: OBJECT_MAX_BYTES + (256 << 10) },
 );
@@ -162,6 +171,9 @@ export const END = message(227, 'end', record({ snapshot }));
 
 /** Segments in use, a bit for each ordinal: enough for 28 TB in one message. */
 const live = bytes(OBJECT_MAX_BYTES);
+/** Segments of which little is in use: u32 ordinal, u32 bytes in use. */
+export const THIN_ENTRY_BYTES = 8;
+export const THIN_MAX_BYTES = 256 << 10;
 /**
  * chunker → storage: the next step of a cleanup (cleanup.ts): `plan` and
  * `remove` come with what is in use, the latter as of what `learned` was.
@@ -172,9 +184,10 @@ export const CLEAN = message(
   record({
     step: oneOf('begin', 'plan', 'mark', 'settle', 'remove'),
     live: optional(live),
+    thin: optional(bytes(THIN_MAX_BYTES)),
     learned: optional(integer()),
   }),
-  { maxBytes: OBJECT_MAX_BYTES + 1024 },
+  { maxBytes: OBJECT_MAX_BYTES + THIN_MAX_BYTES - 1024 },
 );
 /** What the cleanup has come to so far; `done` is false where `remove` wants to know anew what is in use. */
 export const CLEANED = message(
@@ -200,5 +213,8 @@ export const CLEANED = message(
     sparsePacks: integer(),
     sparseBytes: integer(),
     sparseLiveBytes: integer(),
+    /** after `mark`: segments to open, and to store again what is in use of them */
+    repack: list(integer(0, 0xffff_ffff), 16_384),
   }),
+  { maxBytes: 256 << 10 },
 );

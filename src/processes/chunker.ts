@@ -51,7 +51,8 @@ import {
   REMOVE_SNAPSHOTS,
   SESSION,
 } from '../messages/jobs.ts';
-import { CHUNKER_KEYS, PARENT_DONE, RINGS } from '../messages/parent.ts';
+import { CHUNKER_KEYS } from '../messages/keys.ts';
+import { PARENT_DONE, RINGS } from '../messages/parent.ts';
 import { READER_RING_BYTES } from '../messages/reader.ts';
 import { BATCH, NODES_USED, SCAN_FAILED } from '../messages/scan.ts';
 import type { ChildContext } from '../privsep/child.ts';
@@ -385,6 +386,7 @@ class Chunker {
     const clean = new Clean({
       repository: this.#context.instance,
       fetcher: this.#fetcher,
+      store: this.#store,
       catalog: this.#catalog,
       storage: this.#storage,
       now: Date.now,

@@ -80,7 +80,7 @@ export interface ReferenceReport {
 /** Follows snapshots down to their chunks, each chunk once however many refer to it. */
 export class ReferenceChecker {
   readonly report: ReferenceReport = { chunks: 0, bytes: 0, problems: [], damaged: new Set() };
-  /** Every chunk that was reached. */
+  /** Every chunk that was reached, with its length in bytes. */
   readonly seen = new PendingTable();
   readonly #options: ReferenceOptions;
 
@@ -92,7 +92,7 @@ export class ReferenceChecker {
   async check(root: ChunkReference): Promise<void> {
     const waiting: ChunkReference[] = [root];
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-      if (!this.seen.add(next.id)) continue;
+      if (!this.seen.add(next.id, 0, next.length)) continue;
       await this.#checkOne(next, waiting);
     }
   }

@@ -7,6 +7,8 @@
  *           — the caller finds what all snapshots use
  *   mark    copies what is in use out of packs that are mostly not, and marks
  *           those and the ones that are not used at all
+ *           — the caller opens the segments of `toRepack`, and stores what is in
+ *             use of them again: being marked, it counts as new
  *   settle  finds the marks that every writer knows of; writers that give no
  *           sign of life are given up, so that they cannot commit any more
  *           — the caller finds what all snapshots use now, and does so again
@@ -20,11 +22,14 @@
  *   Snapshots are listed after that, so nothing that does is overlooked.
  * - A marked pack goes only if each of its chunks that is in use is also in a
  *   pack that no mark names: two cleanups cannot rely on each other's packs.
+ * - A pack in quarantine (lease.ts) goes by the same rule, and stays in
+ *   quarantine otherwise: what is damaged in it is never referred to again.
  * - A verdict is put where there is none: one for each mark, whoever makes it,
  *   and it counts only while its mark is there. Everything behind it can be
  *   done by anybody, any number of times.
  */
 import { describe, Failure } from '../error.ts';
+import { copySegments } from './copy.ts';
 import {
   decodeLease,
   decodeVerdict,
@@ -38,7 +43,7 @@ import {
   VOID_SNAPSHOT,
   verdictName,
 } from './lease.ts';
-import { type CleanupPlan, planCleanup } from './plan.ts';
+import { type CleanupPlan, type InUse, planCleanup } from './plan.ts';
 import type { Store } from './store.ts';
 import { LEASE_BEAT_MS } from './writer.ts';
 
@@ -103,6 +108,8 @@ export class Cleanup {
     notes: [],
   };
   #leftovers: readonly string[] = [];
+  /** Segments to open, of packs that `mark` has marked: only the chunks in use are stored again. */
+  toRepack: readonly number[] = [];
   /** writers elsewhere may be at work */
   #strangers = true;
 
@@ -119,8 +126,8 @@ export class Cleanup {
   }
 
   /** What could be done, given what is in use. */
-  plan(isLive: IsLive): CleanupPlan {
-    const plan = planCleanup(this.#options.store, isLive);
+  plan(use: InUse): CleanupPlan {
+    const plan = planCleanup(this.#options.store, use);
     this.report.packs = plan.packs;
     return plan;
   }
@@ -141,17 +148,17 @@ export class Cleanup {
     const { store, random } = this.#options;
     const names = [...plan.dead];
     await this.#try('copy what is in use', async () => {
-      const { bytes, packs } = await store.copy(plan.moves);
+      const { bytes, packs } = await copySegments(store, plan.moves);
       this.report.copiedBytes = bytes;
       this.report.rewrittenPacks = packs.length;
       names.push(...packs);
     });
     if (names.length === 0) return;
-    if (store.marks.names.length >= MARKS_MAX)
-      throw new Failure('mark packs', '', { cause: `${MARKS_MAX} marks wait for writers`, kind: 'busy' });
-    const object = encodeMark(names.slice(0, MARK_PACKS_MAX));
-    await store.backend.put('leases', random(16).toString('hex'), [object], { urgent: true });
-    await store.refresh();
+    await putMark(store, random, names);
+    const { segments, marks } = store;
+    this.toRepack = plan.repack.filter((ordinal) =>
+      marks.marked.has(segments.packName(segments.packOf(ordinal))),
+    );
   }
 
   /** Waits until every lease is known to belong to somebody, or is given up. */
@@ -231,6 +238,7 @@ export class Cleanup {
 
   #countWaiting(mark: string): void {
     const { segments, marks } = this.#options.store;
+    if (marks.isQuarantine(mark)) return;
     for (const name of marks.packsOf(mark)) {
       const pack = segments.packNumber(name);
       if (pack === undefined) continue;
@@ -246,7 +254,9 @@ export class Cleanup {
     if (known !== undefined) return known;
     const isUnreadable = !marks.heeded.includes(mark);
     if (!isUnreadable && !settled.marks.includes(mark)) return undefined;
-    const verdict = { mark, remove: [...marks.packsOf(mark)].filter((pack) => !needed.has(pack)) };
+    const packs = [...marks.packsOf(mark)];
+    const verdict = { mark, remove: packs.filter((pack) => !needed.has(pack)) };
+    if (marks.isQuarantine(mark) && !(await this.#keepQuarantine(packs, verdict.remove))) return undefined;
     const name = verdictName(mark);
     const options = { ifAbsent: true, urgent: true };
     if (await backend.put('leases', name, [encodeVerdict(verdict)], options)) {
@@ -257,6 +267,16 @@ export class Cleanup {
     }
     const object = await backend.get('leases', name);
     return object === undefined ? undefined : decodeVerdict(object, name);
+  }
+
+  /** Packs that stay remain in quarantine: another mark names them, before the verdict. False where all stay. */
+  async #keepQuarantine(packs: readonly string[], remove: readonly string[]): Promise<boolean> {
+    if (remove.length === 0) return false;
+    const goes = new Set(remove);
+    const stay = packs.filter((pack) => !goes.has(pack));
+    const { store, random } = this.#options;
+    if (stay.length > 0) await putMark(store, random, stay, true);
+    return true;
   }
 
   async #carryOut({ mark, remove }: Verdict): Promise<void> {
@@ -277,7 +297,8 @@ export class Cleanup {
       this.report.removedBytes += bytes;
     });
     await store.reindex(goes);
-    await store.reclaim(new Set([...packs].filter((pack) => !goes.has(pack))));
+    const { quarantined } = store.marks;
+    await store.reclaim(new Set([...packs].filter((pack) => !goes.has(pack) && !quarantined.has(pack))));
     await backend.delete('leases', mark);
     await backend.delete('leases', verdictName(mark));
     await store.refresh();
@@ -305,6 +326,20 @@ export class Cleanup {
       this.report.leftovers++;
     }
   }
+}
+
+/** Marks packs; in quarantine, they stay marked as long as something in use is in them alone. Space is found on a full disk. */
+export async function putMark(
+  store: Store,
+  random: (bytes: number) => Buffer,
+  packs: readonly string[],
+  quarantine = false,
+): Promise<void> {
+  if (store.marks.names.length >= MARKS_MAX)
+    throw new Failure('mark packs', '', { cause: `${MARKS_MAX} marks wait for writers`, kind: 'busy' });
+  const object = encodeMark(packs.slice(0, MARK_PACKS_MAX), quarantine);
+  await store.backend.put('leases', random(16).toString('hex'), [object], { urgent: true });
+  await store.refresh();
 }
 
 interface Held {

@@ -6,7 +6,8 @@
  *   lease    a writer is at work on the snapshot whose id is its name, since
  *            it knows of the marks in `seen`; `beat` grows while it lives
  *   mark     these packs will be removed, if nothing refers to them when all
- *            writers know of the mark
+ *            writers know of the mark; in quarantine, they are damaged, and stay
+ *            marked until nothing in use is in them alone
  *   verdict  of the packs of a mark, these are removed and the others stay:
  *            its name follows from the mark's, so that there is only one
  *   void     in the place of a snapshot: its writer was given up, and cannot
@@ -16,7 +17,7 @@
  * does not know.
  */
 import { hash } from 'node:crypto';
-import { bytes, integer, list, record } from '../ipc/shape.ts';
+import { boolean, bytes, integer, list, optional, record } from '../ipc/shape.ts';
 import { checkHeader, decodePlain, encodePlain, HEADER_BYTES, MAGIC } from '../keys/frame.ts';
 import { decodeMsgpack, encodeMsgpack } from '../keys/msgpack.ts';
 import { snapshotName } from './snapshot.ts';
@@ -32,7 +33,11 @@ export const LEASE_MAX_BYTES = 512 << 10;
 
 const name = bytes(NAME_BYTES, NAME_BYTES);
 const leaseShape = record({ beat: integer(), seen: list(name, MARKS_MAX), version: integer(1, 1) });
-const markShape = record({ packs: list(name, MARK_PACKS_MAX), version: integer(1, 1) });
+const markShape = record({
+  packs: list(name, MARK_PACKS_MAX),
+  quarantine: optional(boolean),
+  version: integer(1, 1),
+});
 const verdictShape = record({ mark: name, remove: list(name, MARK_PACKS_MAX), version: integer(1, 1) });
 
 export interface Lease {
@@ -40,6 +45,13 @@ export interface Lease {
   readonly beat: number;
   /** names of the marks that it heeds */
   readonly seen: readonly string[];
+}
+
+export interface Mark {
+  /** names */
+  readonly packs: readonly string[];
+  /** they are damaged: see above */
+  readonly quarantine: boolean;
 }
 
 export interface Verdict {
@@ -62,14 +74,16 @@ export function decodeLease(object: Buffer, leaseName: string): Lease {
   return { beat, seen: toNames(seen) };
 }
 
-export function encodeMark(packs: readonly string[]): Buffer {
-  return encodePlain(MAGIC.mark, encodeMsgpack({ packs: toBytes(packs), version: 1 }));
+export function encodeMark(packs: readonly string[], quarantine = false): Buffer {
+  const value = { packs: toBytes(packs), ...(quarantine ? { quarantine } : {}), version: 1 };
+  return encodePlain(MAGIC.mark, encodeMsgpack(value));
 }
 
-/** The names of the packs; throws a Failure of kind 'damaged'. */
-export function decodeMark(object: Buffer, markName: string): string[] {
+/** Throws a Failure of kind 'damaged'. */
+export function decodeMark(object: Buffer, markName: string): Mark {
   const content = decodePlain(object, MAGIC.mark, `leases/${markName}`, LEASE_MAX_BYTES);
-  return toNames(decodeMsgpack(content, markShape, `leases/${markName}`).packs);
+  const { packs, quarantine } = decodeMsgpack(content, markShape, `leases/${markName}`);
+  return { packs: toNames(packs), quarantine: quarantine === true };
 }
 
 export function encodeVerdict({ mark, remove }: Verdict): Buffer {

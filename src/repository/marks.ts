@@ -4,6 +4,7 @@
  * and are none of its business. Owns the rule of which packs may be referred to:
  *
  *   named by a mark that has no verdict    marked: it can be read, nothing new may refer to it
+ *   likewise, and the mark says quarantine quarantined: it is marked, and damaged; it stays so
  *   to be removed by a verdict             doomed: it does not exist any more, whoever has yet to remove it
  *   any other                              there to stay
  */
@@ -13,9 +14,14 @@ import { decodeMark, decodeVerdict, kindOfLease, type Verdict, verdictName } fro
 
 const NONE: ReadonlySet<string> = new Set();
 
+interface KnownMark {
+  readonly packs: ReadonlySet<string>;
+  readonly quarantine: boolean;
+}
+
 export class Marks {
-  /** the packs of each mark, by its name; undefined where it cannot be read */
-  readonly #marks = new Map<string, ReadonlySet<string> | undefined>();
+  /** each mark by its name; undefined where it cannot be read */
+  readonly #marks = new Map<string, KnownMark | undefined>();
   /** by the name of their mark */
   readonly #verdicts = new Map<string, Verdict>();
   /** names of objects that are read, or need not be */
@@ -23,6 +29,7 @@ export class Marks {
   /** something was read that #sort has not seen yet */
   #changed = false;
   #marked: ReadonlySet<string> = NONE;
+  #quarantined: ReadonlySet<string> = NONE;
   #doomed: ReadonlySet<string> = NONE;
 
   /**
@@ -52,7 +59,10 @@ export class Marks {
   async #take(name: string, object: Buffer, backend: Backend): Promise<boolean> {
     const kind = kindOfLease(object);
     try {
-      if (kind === 'mark') this.#marks.set(name, new Set(decodeMark(object, name)));
+      if (kind === 'mark') {
+        const { packs, quarantine } = decodeMark(object, name);
+        this.#marks.set(name, { packs: new Set(packs), quarantine });
+      }
       if (kind === 'verdict') {
         const verdict = decodeVerdict(object, name);
         // while there is a mark there is one verdict on it; what is put later counts for nothing
@@ -72,15 +82,23 @@ export class Marks {
 
   #sort(): void {
     const marked = new Set<string>();
+    const quarantined = new Set<string>();
     const doomed = new Set<string>();
-    for (const [mark, packs] of this.#marks)
-      if (!this.#verdicts.has(mark)) for (const pack of packs ?? NONE) marked.add(pack);
+    for (const [name, mark] of this.#marks) {
+      if (mark === undefined || this.#verdicts.has(name)) continue;
+      for (const pack of mark.packs) {
+        marked.add(pack);
+        if (mark.quarantine) quarantined.add(pack);
+      }
+    }
     for (const { remove } of this.#verdicts.values())
       for (const pack of remove) {
         doomed.add(pack);
         marked.delete(pack);
+        quarantined.delete(pack);
       }
     this.#marked = marked;
+    this.#quarantined = quarantined;
     this.#doomed = doomed;
   }
 
@@ -96,7 +114,11 @@ export class Marks {
 
   /** The packs of a mark; none where it cannot be read. */
   packsOf(mark: string): ReadonlySet<string> {
-    return this.#marks.get(mark) ?? NONE;
+    return this.#marks.get(mark)?.packs ?? NONE;
+  }
+
+  isQuarantine(mark: string): boolean {
+    return this.#marks.get(mark)?.quarantine === true;
   }
 
   verdictOn(mark: string): Verdict | undefined {
@@ -105,6 +127,11 @@ export class Marks {
 
   get marked(): ReadonlySet<string> {
     return this.#marked;
+  }
+
+  /** Those of the marked packs that are damaged. */
+  get quarantined(): ReadonlySet<string> {
+    return this.#quarantined;
   }
 
   get doomed(): ReadonlySet<string> {

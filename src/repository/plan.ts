@@ -1,9 +1,11 @@
 /**
- * What a cleanup would do, given the segments that are in use: a pure function
- * of the store's tables. Called by cleanup.ts. Packs are weighed one by one;
- * what is in use moves in whole segments, which nobody needs to open for that.
+ * What a cleanup would do, given what is in use: a pure function of the store's
+ * tables. Called by cleanup.ts. Packs are weighed one by one. What is in use
+ * moves in whole segments, which nobody needs to open for that, except where
+ * little of a segment is in use, or where it has to be sealed anew: such a
+ * segment is opened, and the chunks in use are packed again.
  */
-import { PACK_TARGET_BYTES } from './constants.ts';
+import { PACK_TARGET_BYTES, SEGMENT_TARGET_BYTES } from './constants.ts';
 import { CLASS_DATA, type SegmentClass } from './segment.ts';
 import type { Store } from './store.ts';
 
@@ -14,6 +16,24 @@ const SMALL_BYTES = PACK_TARGET_BYTES / 4;
 const SMALL_COUNT = 8;
 /** What one cleanup copies at most: the next goes on. */
 const COPY_MAX_BYTES = 2 ** 30;
+/** Segments that one cleanup opens at most. */
+export const REPACK_MAX = 16_384;
+
+/** What is in use, as far as the plan needs to know. */
+export interface InUse {
+  /** Whether a chunk in use is found in the segment. */
+  isLive(ordinal: number): boolean;
+  /**
+   * Chunk bytes in use of a segment of which at most half of the chunks are;
+   * undefined of any other, and where nobody knows.
+   */
+  thinBytes?(ordinal: number): number | undefined;
+  /** Whether the segment must be opened and sealed anew, however much of it is in use. */
+  mustReseal?(ordinal: number): boolean;
+}
+
+/** A segment is opened if less than this is in use of it, and at most half of its chunks: half of a usual one. */
+export const THIN_BYTES = SEGMENT_TARGET_BYTES / 2;
 
 export interface CleanupPlan {
   /** packs that were looked at */
@@ -23,61 +43,89 @@ export interface CleanupPlan {
   readonly deadBytes: number;
   /** packs that go when these segments, by their ordinals, have been copied */
   readonly moves: readonly { readonly pack: string; readonly segments: readonly number[] }[];
-  /** of those packs */
+  /** of those packs, the segments that are opened, and of which only the chunks in use are packed again */
+  readonly repack: readonly number[];
+  /** of the packs of `moves` */
   readonly movedPackBytes: number;
-  /** of those segments */
+  /** of what is in use in them; an upper bound where segments are opened */
   readonly copiedBytes: number;
 }
 
 interface Weighed {
   readonly name: string;
   readonly packBytes: number;
+  /** what would be left of it if it were rewritten */
   readonly liveBytes: number;
-  readonly live: readonly number[];
+  /** segments that move as they are */
+  readonly whole: readonly number[];
+  /** segments that are opened */
+  readonly opened: readonly number[];
+  readonly mustMove: boolean;
   readonly kind: SegmentClass;
 }
 
-export function planCleanup(store: Store, isLive: (ordinal: number) => boolean): CleanupPlan {
-  const weighed = weigh(store, isLive);
-  const dead = weighed.filter(({ live }) => live.length === 0);
-  const used = weighed.filter(({ live }) => live.length > 0);
-  const isSparse = ({ liveBytes, packBytes }: Weighed) => liveBytes < packBytes * SPARSE_SHARE;
+export function planCleanup(store: Store, use: InUse): CleanupPlan {
+  const weighed = weigh(store, use);
+  const isUsed = ({ whole, opened }: Weighed) => whole.length + opened.length > 0;
+  const dead = weighed.filter((pack) => !isUsed(pack));
+  const used = weighed.filter(isUsed);
+  const isSparse = ({ liveBytes, packBytes, mustMove }: Weighed) =>
+    mustMove || liveBytes < packBytes * SPARSE_SHARE;
   const small = [1, 2].flatMap((kind) => {
     const those = used.filter(
       (pack) => pack.kind === kind && !isSparse(pack) && pack.packBytes < SMALL_BYTES,
     );
     return those.length >= SMALL_COUNT ? those : [];
   });
-  let copiedBytes = 0;
-  const moving = [...used.filter(isSparse), ...small].filter(({ liveBytes }) => {
-    if (copiedBytes + liveBytes > COPY_MAX_BYTES) return false;
-    copiedBytes += liveBytes;
-    return true;
-  });
-  const sum = (packs: readonly Weighed[]) => packs.reduce((bytes, { packBytes }) => bytes + packBytes, 0);
+  const moving = affordable([...used.filter(isSparse), ...small]);
+  const sum = (packs: readonly Weighed[], bytesOf: (pack: Weighed) => number) =>
+    packs.reduce((bytes, pack) => bytes + bytesOf(pack), 0);
   return {
     packs: weighed.length,
     dead: dead.map(({ name }) => name),
-    deadBytes: sum(dead),
-    moves: moving.map(({ name, live }) => ({ pack: name, segments: live })),
-    movedPackBytes: sum(moving),
-    copiedBytes,
+    deadBytes: sum(dead, ({ packBytes }) => packBytes),
+    moves: moving.map(({ name, whole }) => ({ pack: name, segments: whole })),
+    repack: moving.flatMap(({ opened }) => opened),
+    movedPackBytes: sum(moving, ({ packBytes }) => packBytes),
+    copiedBytes: sum(moving, ({ liveBytes }) => liveBytes),
   };
 }
 
+/** As many of the packs as one cleanup may rewrite. */
+function affordable(packs: readonly Weighed[]): Weighed[] {
+  let copiedBytes = 0;
+  let repacked = 0;
+  return packs.filter(({ liveBytes, opened }) => {
+    if (copiedBytes + liveBytes > COPY_MAX_BYTES || repacked + opened.length > REPACK_MAX) return false;
+    copiedBytes += liveBytes;
+    repacked += opened.length;
+    return true;
+  });
+}
+
 /** All packs that are durable, and that no mark names yet. */
-function weigh({ segments, marks }: Store, isLive: (ordinal: number) => boolean): Weighed[] {
+function weigh({ segments, marks }: Store, use: InUse): Weighed[] {
   const weighed: Weighed[] = [];
   for (const pack of segments.packNumbers()) {
     const name = segments.packName(pack);
     const packBytes = segments.packBytes(pack);
     if (packBytes === 0 || marks.marked.has(name) || marks.doomed.has(name)) continue;
     const ordinals = segments.segmentsOf(pack);
-    const live = ordinals.filter(isLive);
-    const bytesOf = (ordinal: number) => segments.place(ordinal)?.sealedLength ?? 0;
-    const liveBytes = live.reduce((bytes, ordinal) => bytes + bytesOf(ordinal), 0);
+    const whole: number[] = [];
+    const opened: number[] = [];
+    let liveBytes = 0;
+    let mustMove = false;
+    for (const ordinal of ordinals.filter((each) => use.isLive(each))) {
+      const sealedBytes = segments.place(ordinal)?.sealedLength ?? 0;
+      const thinBytes = use.thinBytes?.(ordinal);
+      const reseal = use.mustReseal?.(ordinal) === true;
+      if (reseal) mustMove = true;
+      if (reseal || (thinBytes !== undefined && thinBytes < THIN_BYTES)) opened.push(ordinal);
+      else whole.push(ordinal);
+      liveBytes += Math.min(sealedBytes, thinBytes ?? sealedBytes);
+    }
     const kind = segments.place(ordinals[0] ?? -1)?.kind ?? CLASS_DATA;
-    weighed.push({ name, packBytes, liveBytes, live, kind });
+    weighed.push({ name, packBytes, liveBytes, whole, opened, mustMove, kind });
   }
   return weighed;
 }

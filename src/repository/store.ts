@@ -9,7 +9,7 @@
 
 import type { Backend, ObjectWriter } from '../backends/objects.ts';
 import { Failure } from '../error.ts';
-import { CHUNK_ID_BYTES } from '../keys/derive.ts';
+import { CHUNK_ID_BYTES, FIRST_EPOCH } from '../keys/derive.ts';
 import { encodeHeader, MAGIC } from '../keys/frame.ts';
 import {
   LISTING_MAX_BYTES,
@@ -23,8 +23,10 @@ import { holdsAny, indexedPackBytes, type PackRecord } from './index.ts';
 import { type IndexCodec, Indexes } from './indexes.ts';
 import { rowBytes, type SegmentRecord } from './listing.ts';
 import { Marks } from './marks.ts';
-import { decodeFooter, encodeFooter, encodeTrailer, PACK_TRAILER_BYTES, readFooter } from './pack.ts';
-import { type Problem, problemOf } from './problem.ts';
+import { recover } from './mend.ts';
+import { MovedSegments } from './moved.ts';
+import { decodeFooter, encodeFooter, encodeTrailer, PACK_TRAILER_BYTES } from './pack.ts';
+import { noteProblem, PACK_IS_MISSING, type Problem } from './problem.ts';
 import type { SegmentClass } from './segment.ts';
 import { SegmentTable } from './segments.ts';
 import { IdTable, TABLE_ID_BYTES, tableSizeFor } from './table.ts';
@@ -33,8 +35,6 @@ import { IdTable, TABLE_ID_BYTES, tableSizeFor } from './table.ts';
 const FINISHING_MAX = 2;
 /** Index rows that are gathered before an index object is written ahead of the next flush, bytes. */
 const INDEX_EARLY_BYTES = 1 << 20;
-/** Segments of packs that are gone whose successors are still found by their ordinal. */
-const MOVED_MAX = 1 << 16;
 
 export interface StoreOptions {
   readonly backend: Backend;
@@ -46,6 +46,8 @@ export interface StoreOptions {
   readonly onTable?: (buffer: Buffer) => void;
   /** Segments that `append` took are lost: whoever may refer to them must not commit. */
   readonly onLoss?: (failure: Failure) => void;
+  /** The epoch of what is written until `epoch` is set; the first where missing. */
+  readonly epoch?: number;
 }
 
 export interface StoreTotals {
@@ -57,6 +59,8 @@ export interface StoreTotals {
 
 interface OpenPack {
   readonly number: number;
+  /** of its footer, as its header says */
+  readonly epoch: number;
   readonly name: string;
   readonly writer: ObjectWriter;
   readonly segments: SegmentRecord[];
@@ -68,8 +72,12 @@ export class Store {
   readonly backend: Backend;
   readonly segments = new SegmentTable();
   readonly marks = new Marks();
+  readonly codec: IndexCodec;
+  readonly indexes: Indexes;
   /** What was found damaged on the way; `recover` mends what can be mended. */
   readonly problems: Problem[] = [];
+  /** What was lost, and has been made again from what is there. */
+  readonly mended: string[] = [];
   /** Packs that no index object names: of writers that died, or of a lost index. */
   orphans: string[] = [];
   /** Counts losses: what was appended under another generation may be gone. */
@@ -83,13 +91,12 @@ export class Store {
   /** durable packs that no durable index object names yet */
   readonly #unindexed: PackRecord[] = [];
   #unindexedBytes = 0;
-  readonly #indexes: Indexes;
+  readonly #salvaged = new Set<string>();
   /** marked packs that no index object names, which only their footers know */
   #unindexedMarked: PackRecord[] = [];
   /** what is known of marked packs, by name */
   #markedRecords = new Map<string, PackRecord>();
-  /** the id of a chunk of each segment whose pack is gone, the oldest first */
-  readonly #moved = new Map<number, Buffer>();
+  readonly #moved = new MovedSegments();
   /** what index objects said that has not been taken in yet */
   readonly #fresh: PackRecord[] = [];
   /** the table may lack chunks that are there, or have marks that are not */
@@ -99,12 +106,15 @@ export class Store {
   #refreshing: Promise<unknown> = Promise.resolve();
   #storedBytes = 0;
   #loss: Failure | undefined;
+  #epoch: number;
 
   private constructor(options: StoreOptions, table: IdTable) {
     this.backend = options.backend;
     this.#options = options;
     this.#table = table;
-    this.#indexes = new Indexes(options);
+    this.codec = options.codec;
+    this.#epoch = options.epoch ?? FIRST_EPOCH;
+    this.indexes = new Indexes({ ...options, epoch: () => this.#epoch });
   }
 
   /** Reads the whole index. Damaged index objects and missing packs are in `problems`; a failing backend is a Failure. */
@@ -121,6 +131,20 @@ export class Store {
 
   get table(): IdTable {
     return this.#table;
+  }
+
+  /** The epoch of the key that new packs and index objects are sealed with. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  set epoch(epoch: number) {
+    this.#epoch = epoch;
+  }
+
+  /** The epochs of the index objects that can be read. */
+  get indexEpochs(): Iterable<number> {
+    return this.indexes.epochs.values();
   }
 
   get totals(): StoreTotals {
@@ -147,7 +171,7 @@ export class Store {
   async #refresh(): Promise<readonly string[]> {
     // what is learned here stays to be done if the rest fails
     if (await this.marks.refresh(this.backend)) this.#stale = true;
-    await this.#indexes.readNew(this.#fresh, this.problems);
+    await this.indexes.readNew(this.#fresh, this.problems);
     const durable = [...this.segments.packNumbers()]
       .filter((pack) => this.segments.packBytes(pack) > 0)
       .map((pack) => this.segments.packName(pack));
@@ -170,12 +194,12 @@ export class Store {
   /** A pack that is not there is a problem, unless a cleanup has removed it: then its mark, or a new index, says so. */
   async #noteMissing(missing: readonly string[]): Promise<void> {
     if (missing.length === 0) return;
-    const indexed = await this.#indexes.indexed();
+    const indexed = await this.indexes.indexed();
     const { marked, doomed } = this.marks;
     const told = new Set(this.problems.map(({ object }) => object));
     for (const name of new Set(missing))
       if (indexed.has(name) && !marked.has(name) && !doomed.has(name) && !told.has(`packs/${name}`))
-        this.problems.push({ object: `packs/${name}`, text: 'pack is missing' });
+        noteProblem(this.problems, { object: `packs/${name}`, text: PACK_IS_MISSING });
   }
 
   /** Packs are gone; their chunks are found until something is known of others that have them. */
@@ -198,18 +222,8 @@ export class Store {
   #sweep(): void {
     this.#table.sweep(
       (ordinal) => this.segments.isLost(ordinal),
-      (id, ordinal) => this.#noteMoved(ordinal, id),
+      (id, ordinal) => this.#moved.note(ordinal, id),
     );
-  }
-
-  #noteMoved(ordinal: number, id: Buffer): void {
-    if (this.#moved.has(ordinal)) return;
-    this.#moved.set(ordinal, Buffer.from(id));
-    if (this.#moved.size > MOVED_MAX)
-      for (const [oldest] of this.#moved) {
-        this.#moved.delete(oldest);
-        break;
-      }
   }
 
   /**
@@ -236,7 +250,7 @@ export class Store {
       else this.#learn(record);
     };
     try {
-      for await (const record of this.#indexes.readAll()) learn(record);
+      for await (const record of this.indexes.readAll()) learn(record);
       for (const record of [...this.#unindexed, ...this.#unindexedMarked]) learn(record);
     } catch (error) {
       this.#stale = true;
@@ -313,6 +327,7 @@ export class Store {
       !(Number.isInteger(count) && count >= 1 && count <= SEGMENT_CHUNKS_MAX)
     )
       throw new Failure('store segment', '', { cause: `${sealed.length} bytes with ${count} chunks` });
+    this.#epoch = Math.max(this.#epoch, keyEpoch);
     const pack = this.#packFor(kind, rowBytes(count, CHUNK_ID_BYTES));
     const offset = pack.writer.sizeBytes;
     const segment: SegmentRecord = {
@@ -339,21 +354,23 @@ export class Store {
     return ordinal;
   }
 
-  /** The open pack of the class, if one more row fits in its footer; or a new one. */
+  /** The open pack of the class, if it is of this epoch and one more row fits in its footer; or a new one. */
   #packFor(kind: SegmentClass, moreBytes: number): OpenPack {
     const open = this.#open.get(kind);
     if (open !== undefined) {
-      if (open.segments.length < PACK_SEGMENTS_MAX && open.footerBytes + moreBytes <= LISTING_MAX_BYTES)
-        return open;
+      const hasRoom =
+        open.segments.length < PACK_SEGMENTS_MAX && open.footerBytes + moreBytes <= LISTING_MAX_BYTES;
+      if (hasRoom && open.epoch === this.#epoch) return open;
       this.#finish(open);
     }
     const name = this.#options.random(16).toString('hex');
     const writer = this.backend.create('packs');
     const number = this.segments.addPack(name);
-    const pack: OpenPack = { number, name, writer, segments: [], ordinals: [], footerBytes: 4 };
+    const epoch = this.#epoch;
+    const pack: OpenPack = { number, epoch, name, writer, segments: [], ordinals: [], footerBytes: 4 };
     this.#open.set(kind, pack);
     // a failure shows at the write behind it: writes are in order
-    const written = writer.write(encodeHeader(MAGIC.pack));
+    const written = writer.write(encodeHeader(MAGIC.pack, epoch));
     if (written !== undefined) written.catch(() => undefined);
     return pack;
   }
@@ -368,11 +385,11 @@ export class Store {
   }
 
   async #commit(pack: OpenPack): Promise<void> {
-    const { name, segments, writer } = pack;
+    const { name, epoch, segments, writer } = pack;
     const end = writer.sizeBytes;
     const footer = encodeFooter(segments);
     decodeFooter(footer, name, end);
-    const sealed = await this.#options.codec.sealIndex('footer', name, footer);
+    const sealed = await this.codec.sealIndex('footer', name, footer, epoch);
     await writer.write(sealed);
     await writer.write(encodeTrailer(sealed.length));
     const packBytes = writer.sizeBytes;
@@ -388,7 +405,7 @@ export class Store {
     this.#noteUnindexed({ name, packBytes, segments });
     if (this.#unindexedBytes >= INDEX_EARLY_BYTES) {
       // ahead of time: a failure leaves them unindexed, and the next flush tries again and tells
-      await this.#writeIndex().catch(() => undefined);
+      await this.writeIndex().catch(() => undefined);
     }
   }
 
@@ -424,7 +441,7 @@ export class Store {
     for (const pack of [...this.#open.values()]) this.#finish(pack);
     await Promise.all(this.#finishing.values());
     this.#checkGeneration(since);
-    await this.#writeIndex();
+    await this.writeIndex();
     this.#checkGeneration(since);
     return this.#storedBytes;
   }
@@ -434,8 +451,8 @@ export class Store {
   }
 
   /** Writes index objects for the packs that have none. */
-  #writeIndex(): Promise<void> {
-    return this.#indexes.write(
+  writeIndex(): Promise<void> {
+    return this.indexes.write(
       () => [...this.#unindexed],
       (group) => {
         this.#unindexed.splice(0, group.length);
@@ -444,9 +461,9 @@ export class Store {
     );
   }
 
-  /** Leaves packs that are `gone` out of the index. */
-  async reindex(gone: ReadonlySet<string>): Promise<void> {
-    await this.#indexes.rewrite(gone);
+  /** Leaves packs that are `gone` out of the index, and writes what is of epochs before `since` anew. */
+  async reindex(gone: ReadonlySet<string>, since?: number): Promise<void> {
+    await this.indexes.rewrite(gone, since);
   }
 
   /**
@@ -455,17 +472,24 @@ export class Store {
    * may have brought one back.
    */
   async reindexAbsent(): Promise<void> {
-    const indexed = await this.#indexes.indexed();
+    const indexed = await this.indexes.indexed();
     for (const name of await this.backend.list('packs')) indexed.delete(name);
-    await this.#indexes.rewrite(indexed);
+    await this.indexes.rewrite(indexed);
   }
 
   /**
    * Reads a sealed segment into `out`, which has SEGMENT_SEALED_MAX_BYTES; its
-   * sealed length. One that was moved to another pack is read there. A missing
-   * or short pack is a Failure of kind 'damaged'.
+   * sealed length.
    */
   async read(ordinal: number, out: Buffer): Promise<number> {
+    return (await this.readSealed(ordinal, out)).length;
+  }
+
+  /**
+   * As `read`, with the epoch that it is sealed under. One that was moved to another pack is read there. A missing
+   * or short pack is a Failure of kind 'damaged'.
+   */
+  async readSealed(ordinal: number, out: Buffer): Promise<{ length: number; epoch: number }> {
     const found = await this.#readAt(ordinal, out);
     if (found !== undefined) return found;
     // a cleanup elsewhere may have moved it
@@ -480,61 +504,29 @@ export class Store {
   }
 
   /** As `read`; undefined where its pack is gone. */
-  async #readAt(ordinal: number, out: Buffer): Promise<number | undefined> {
+  async #readAt(ordinal: number, out: Buffer): Promise<{ length: number; epoch: number } | undefined> {
     const pack = this.segments.packOf(ordinal);
     const open = [...this.#open.values()].find(({ number }) => number === pack);
     if (open !== undefined) this.#finish(open);
     await this.#finishing.get(pack);
     const place = this.segments.place(this.segments.isLost(ordinal) ? this.#successor(ordinal) : ordinal);
     if (place === undefined) return undefined;
-    const { offset, sealedLength } = place;
+    const { offset, sealedLength, keyEpoch } = place;
     const name = this.segments.packName(place.pack);
     const found = await this.backend.getInto('packs', name, offset, out.subarray(0, sealedLength));
-    return found ? sealedLength : undefined;
+    return found ? { length: sealedLength, epoch: keyEpoch } : undefined;
   }
 
   /** Where the segment is now whose pack is gone; -1 if nobody knows. */
   #successor(ordinal: number): number {
-    const id = this.#moved.get(ordinal);
+    const id = this.#moved.idOf(ordinal);
     return id === undefined ? -1 : this.#table.lookup(id, 0);
   }
 
-  /**
-   * Copies segments to another pack as they are, flushes, and has their chunks
-   * be found there; the bytes copied, and the packs they are of that were there.
-   */
-  async copy(
-    moves: readonly { readonly pack: string; readonly segments: readonly number[] }[],
-  ): Promise<{ bytes: number; packs: string[] }> {
-    const since = this.generation;
-    const packs: string[] = [];
-    const copied: { segment: SegmentRecord; from: number; to: number }[] = [];
-    let bytes = 0;
-    for (const { pack, segments } of moves) {
-      const record = await readFooter(this.backend, this.#options.codec, pack);
-      const number = this.segments.packNumber(pack);
-      if (record === undefined || number === undefined) continue;
-      packs.push(pack);
-      const ordinals = this.segments.segmentsOf(number);
-      for (const from of segments) {
-        const segment = record.segments[ordinals.indexOf(from)];
-        if (segment === undefined)
-          throw new Failure('copy segment', `packs/${pack}`, { cause: 'its footer and the index disagree' });
-        const range = { offset: segment.offset, length: segment.sealedLength };
-        const sealed = await this.backend.get('packs', pack, range);
-        if (sealed === undefined)
-          throw new Failure('copy segment', `packs/${pack}`, { cause: 'pack is missing' });
-        const to = await this.append(sealed, segment.kind, segment.keyEpoch, segment.ids);
-        copied.push({ segment, from, to });
-        bytes += sealed.length;
-      }
-    }
-    await this.flush(since);
-    for (const { segment, from, to } of copied) {
-      this.#settle(segment, to, from);
-      this.#noteMoved(from, segment.ids.subarray(0, TABLE_ID_BYTES));
-    }
-    return { bytes, packs };
+  /** Has the chunks of segment `from` be found in `to`, a durable copy of it. */
+  settleCopy(segment: SegmentRecord, from: number, to: number): void {
+    this.#settle(segment, to, from);
+    this.#moved.note(from, segment.ids.subarray(0, TABLE_ID_BYTES));
   }
 
   /**
@@ -550,7 +542,8 @@ export class Store {
     if (stranded.size === 0) return needed;
     for (const name of this.marks.marked) {
       const record = this.#markedRecords.get(name);
-      // one that nobody has described cannot be judged
+      // one that nobody has described cannot be judged, unless all was taken out of it
+      if (record === undefined && this.#salvaged.has(name)) continue;
       if (record === undefined || holdsAny(record, stranded, TABLE_ID_BYTES)) needed.add(name);
     }
     return needed;
@@ -560,36 +553,42 @@ export class Store {
   async reclaim(packs: ReadonlySet<string>): Promise<void> {
     for (const record of this.#unindexedMarked) if (packs.has(record.name)) this.#noteUnindexed(record);
     this.#unindexedMarked = this.#unindexedMarked.filter(({ name }) => !packs.has(name));
-    await this.#writeIndex();
+    await this.writeIndex();
+  }
+
+  /** Takes a durable pack that no index names into the tables, for `writeIndex`; false where that must not be. */
+  adoptOrphan(record: PackRecord): boolean {
+    const { name } = record;
+    // meanwhile an index may have come that names it, or a verdict
+    if (this.segments.packNumber(name) !== undefined || this.marks.doomed.has(name)) return false;
+    this.#adopt(record);
+    if (this.marks.marked.has(name)) {
+      this.#unindexedMarked.push(record);
+      this.#markedRecords.set(name, record);
+    } else this.#noteUnindexed(record);
+    return true;
   }
 
   /**
-   * Takes the packs that no index names into the tables by their footers,
-   * writes the index that was missing, and removes index objects that are
-   * damaged once it is durable. Damaged packs go to `problems`.
+   * Takes a marked pack whose footer is lost into the table of segments, so
+   * that they can be read; nobody finds a chunk there. Their ordinals.
    */
-  async recover(): Promise<void> {
-    let mended = true;
-    for (const name of this.orphans) {
-      try {
-        const record = await readFooter(this.backend, this.#options.codec, name);
-        // meanwhile an index may have come that names it, or a verdict
-        if (record === undefined || this.segments.packNumber(name) !== undefined) continue;
-        if (this.marks.doomed.has(name)) continue;
-        this.#adopt(record);
-        if (this.marks.marked.has(name)) {
-          this.#unindexedMarked.push(record);
-          this.#markedRecords.set(name, record);
-        } else this.#noteUnindexed(record);
-      } catch (error) {
-        if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
-        this.problems.push(problemOf(`packs/${name}`, error));
-        mended = false;
-      }
-    }
-    await this.#writeIndex();
-    this.orphans = this.orphans.filter((name) => this.segments.packNumber(name) === undefined);
-    if (!mended) return;
-    await this.#indexes.removeDamaged();
+  adoptScanned(record: PackRecord): number[] {
+    const known = this.segments.packNumber(record.name);
+    if (known !== undefined) return this.segments.segmentsOf(known);
+    const pack = this.segments.addPack(record.name);
+    this.segments.setPackBytes(pack, record.packBytes);
+    this.#storedBytes += record.packBytes;
+    return record.segments.map((segment) => this.segments.add(pack, segment));
+  }
+
+  /** Whatever of a marked pack can be read, and is in use, is in another: its removal needs no footer. */
+  noteSalvaged(pack: string): void {
+    this.#salvaged.add(pack);
+  }
+
+  /** Index objects for what durable ones do not name yet; see mend.ts. */
+  recover(): Promise<void> {
+    return recover(this);
   }
 }

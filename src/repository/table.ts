@@ -239,7 +239,7 @@ function ordinalOf(value: number): number {
   return (value & ORDINAL_MASK) - 1;
 }
 
-/** A private set of ids that grows: what is on its way to storage. Called by the chunker. */
+/** A private set of ids that grows, each with a small number: what is on its way to storage, or in use. Called by the chunker. */
 export class PendingTable {
   #table = IdTable.create(Buffer.alloc(tableSizeFor(0)));
 
@@ -251,18 +251,18 @@ export class PendingTable {
     return this.#table.lookup(id, offset) >= 0;
   }
 
-  /** Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is used again. */
-  each(visit: (id: Buffer) => void): void {
+  /** Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is used again, and its number. */
+  each(visit: (id: Buffer, value: number) => void): void {
     this.#table.each(visit);
   }
 
-  /** Adds an id; false where it is there already. */
-  add(id: Buffer, offset = 0): boolean {
+  /** Adds an id with a number up to ORDINAL_MAX; false where it is there already. */
+  add(id: Buffer, offset = 0, value = 0): boolean {
     if (this.#table.needsGrowth()) {
       const old = this.#table;
       this.#table = IdTable.create(Buffer.alloc(tableSizeFor(2 * old.count)));
       old.copyTo(this.#table);
     }
-    return this.#table.insert(id, offset, 0);
+    return this.#table.insert(id, offset, value);
   }
 }

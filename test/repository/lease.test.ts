@@ -29,7 +29,7 @@ describe('leases, marks and verdicts', () => {
   const verdict = { mark: name(), remove: packs };
   const kinds = [
     ['lease', encodeLease(lease), (object: Buffer) => decodeLease(object, 'x'), lease],
-    ['mark', encodeMark(packs), (object: Buffer) => decodeMark(object, 'x'), packs],
+    ['mark', encodeMark(packs), (object: Buffer) => decodeMark(object, 'x'), { packs, quarantine: false }],
     ['verdict', encodeVerdict(verdict), (object: Buffer) => decodeVerdict(object, 'x'), verdict],
   ] as const;
 

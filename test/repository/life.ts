@@ -13,7 +13,8 @@ import { Journal } from '../../src/repository/journal.ts';
 import { isVoid } from '../../src/repository/lease.ts';
 import { frameLogEntry, unframeLogEntry } from '../../src/repository/log.ts';
 import { readFooter } from '../../src/repository/pack.ts';
-import { CLASS_DATA, CLASS_METADATA } from '../../src/repository/segment.ts';
+import type { InUse } from '../../src/repository/plan.ts';
+import { CLASS_DATA, CLASS_METADATA, type SegmentClass } from '../../src/repository/segment.ts';
 import {
   decodeSnapshot,
   encodeSnapshot,
@@ -52,6 +53,7 @@ export interface LifeTotals {
   failedCleanups: number;
   removedPacks: number;
   rewrittenPacks: number;
+  repackedSegments: number;
   givenUp: number;
   kills: number;
   reads: number;
@@ -79,6 +81,7 @@ export class Life {
     failedCleanups: 0,
     removedPacks: 0,
     rewrittenPacks: 0,
+    repackedSegments: 0,
     givenUp: 0,
     kills: 0,
     reads: 0,
@@ -380,9 +383,11 @@ export class Life {
       for (const id of seen.values()) live.add(store.table.lookup(id, 0));
       return (ordinal: number) => live.has(ordinal);
     };
+    const inUse = () => this.#inUse(store, seen);
     await cleanup.begin();
     await walk();
-    await cleanup.mark(cleanup.plan(locate()));
+    await cleanup.mark(cleanup.plan(inUse()));
+    await this.#repack(store, cleanup.toRepack, seen);
     const settled = await cleanup.settle();
     await walk();
     for (let { learned } = settled; ; learned = cleanup.learned) {
@@ -392,6 +397,46 @@ export class Life {
       if (await cleanup.remove({ ...settled, learned }, isLive)) break;
     }
     return cleanup.report;
+  }
+
+  /** What a plan needs to know: which segments are in use, and of which only a little is. */
+  #inUse(store: Store, seen: ReadonlyMap<string, Buffer>): InUse {
+    const live = new Map<number, number>();
+    const all = new Map<number, number>();
+    for (const id of seen.values()) {
+      const ordinal = store.table.lookup(id, 0);
+      live.set(ordinal, (live.get(ordinal) ?? 0) + 1);
+    }
+    store.table.each((_, ordinal) => {
+      all.set(ordinal, (all.get(ordinal) ?? 0) + 1);
+    });
+    return {
+      isLive: (ordinal) => live.has(ordinal),
+      thinBytes: (ordinal) => {
+        const count = live.get(ordinal) ?? 0;
+        return 2 * count <= (all.get(ordinal) ?? 0) ? count * 100 : undefined;
+      },
+      mustReseal: () => this.#stage.below(50) === 0,
+    };
+  }
+
+  /** Stores what is in use of these segments again. */
+  async #repack(store: Store, ordinals: readonly number[], seen: ReadonlyMap<string, Buffer>): Promise<void> {
+    const since = store.generation;
+    for (const ordinal of ordinals) {
+      const chunks: Buffer[] = [];
+      let kind: SegmentClass = CLASS_DATA;
+      for (const id of seen.values()) {
+        if (store.table.lookup(id, 0) !== ordinal || store.table.holds(id, 0)) continue;
+        const chunk = await readChunk(store, id, 0);
+        if (chunk === undefined) continue;
+        if (idOf(CHUNK_TREE, chunk).equals(id)) kind = CLASS_METADATA;
+        chunks.push(Buffer.from(chunk));
+      }
+      if (chunks.length > 0) await this.#append(store, chunks, kind);
+      this.totals.repackedSegments++;
+    }
+    await store.flush(since);
   }
 
   // ---- what must hold

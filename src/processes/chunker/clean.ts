@@ -4,18 +4,23 @@
  * repository). Runs in the chunker. Invariant: nothing is marked or removed
  * unless everything that snapshots refer to could be followed.
  */
-import { Failure } from '../../error.ts';
+import { describe, Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import type { CLEANED_UP } from '../../messages/client.ts';
-import { CLEAN, CLEANED, OBJECT_MAX_BYTES, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
+import { CLEAN, CLEANED, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
 import { ReferenceChecker } from '../../repository/check.ts';
 import { references } from '../../snapshot/references.ts';
 import type { Catalog } from './catalog.ts';
 import type { SegmentFetcher } from './fetch.ts';
+import { repack } from './repack.ts';
+import type { SegmentStore } from './store.ts';
+import { Usage } from './usage.ts';
 
 /** How often what is in use is looked up again because others have changed the table. */
 const LOOKS_MAX = 64;
+const NOTES_MAX = 16;
+const NOTE_MAX_CHARS = 1024;
 
 type Step = PayloadOf<typeof CLEAN.shape>;
 type Cleaned = PayloadOf<typeof CLEANED.shape>;
@@ -23,6 +28,7 @@ type Cleaned = PayloadOf<typeof CLEANED.shape>;
 export interface CleanParts {
   readonly repository: string;
   readonly fetcher: SegmentFetcher;
+  readonly store: SegmentStore;
   readonly catalog: Catalog;
   readonly storage: Channel;
   readonly now: () => number;
@@ -62,7 +68,8 @@ export class Clean {
     const startedMs = now();
     await this.#step({ step: 'begin' });
     await this.#walk();
-    const plan = await this.#step({ step: 'plan', live: this.#live() });
+    const { live, thin } = this.#usage();
+    const plan = await this.#step({ step: 'plan', live, thin });
     const cleaned = dryRun ? wouldBe(plan) : await this.#clean();
     const { payload: totals } = await storage.query(TOTALS, {}, TOTALS_ARE);
     const { packs, removedPacks, removedBytes, rewrittenPacks, copiedBytes } = cleaned;
@@ -88,19 +95,51 @@ export class Clean {
 
   async #clean(): Promise<Cleaned> {
     this.#checkCancelled();
-    await this.#step({ step: 'mark' });
+    const { repack: ordinals } = await this.#step({ step: 'mark' });
+    const { bytes, note } = await this.#repack(ordinals);
     let state = await this.#step({ step: 'settle' });
     await this.#walk();
     for (let look = 0; look < LOOKS_MAX; look++) {
-      state = await this.#step({ step: 'remove', live: this.#live(), learned: state.learned });
-      if (state.done) return state;
+      state = await this.#step({ step: 'remove', live: this.#usage().live, learned: state.learned });
+      if (!state.done) continue;
+      const notes = note === undefined ? state.notes : [...state.notes.slice(0, NOTES_MAX - 1), note];
+      return { ...state, copiedBytes: state.copiedBytes + bytes, notes };
     }
     throw new Failure('cleanup', '', { cause: 'others keep changing the repository', kind: 'busy' });
   }
 
+  /**
+   * Opens these segments, and stores what is in use of them again. Where that
+   * fails, as on a full disk, their packs stay.
+   */
+  async #repack(ordinals: readonly number[]): Promise<{ bytes: number; note?: string }> {
+    const { fetcher, store } = this.#parts;
+    if (ordinals.length === 0) return { bytes: 0 };
+    const { generation } = store;
+    try {
+      const { bytes } = await repack(ordinals, {
+        fetcher,
+        store,
+        isWanted: (id) => this.#checker.seen.has(id),
+        onSegment: () => this.#checkCancelled(),
+      });
+      await store.flush(generation);
+      return { bytes };
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind === 'interrupted') throw error;
+      const note = describe(new Failure('pack again what is in use', '', { cause: error }));
+      return { bytes: 0, note: note.slice(0, NOTE_MAX_CHARS) };
+    }
+  }
+
   async #step(step: Pick<Step, 'step'> & Partial<Step>): Promise<Cleaned> {
-    const { live, learned } = step;
-    return (await this.#parts.storage.query(CLEAN, { step: step.step, live, learned }, CLEANED)).payload;
+    const { live, thin, learned } = step;
+    const { payload } = await this.#parts.storage.query(
+      CLEAN,
+      { step: step.step, live, thin, learned },
+      CLEANED,
+    );
+    return payload;
   }
 
   /** Follows the snapshots that have not been followed yet. */
@@ -129,20 +168,9 @@ export class Clean {
     });
   }
 
-  /** A bit for each segment that has a chunk in use, as the table is now. */
-  #live(): Buffer {
-    const { fetcher } = this.#parts;
-    let bits = Buffer.alloc(1 << 12);
-    this.#checker.seen.each((id) => {
-      const ordinal = fetcher.locate(id);
-      if (ordinal < 0) return;
-      const at = ordinal >>> 3;
-      if (at >= OBJECT_MAX_BYTES) throw new Failure('cleanup', '', { cause: 'too many segments' });
-      if (at >= bits.length)
-        bits = Buffer.concat([bits], Math.min(OBJECT_MAX_BYTES, Math.max(at + 1, 2 * bits.length)));
-      bits[at] = (bits[at] ?? 0) | (1 << (ordinal & 7));
-    });
-    return bits;
+  /** What is in use of each segment, as the table is now. */
+  #usage(): Usage {
+    return new Usage(this.#parts.fetcher, this.#checker.seen);
   }
 }
 

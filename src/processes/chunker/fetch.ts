@@ -14,6 +14,7 @@ import { SEGMENT_RAW_MAX_BYTES } from '../../repository/constants.ts';
 import { SegmentReader } from '../../repository/segment.ts';
 import type { IdTable } from '../../repository/table.ts';
 import type { ChunkSource } from '../../snapshot/chunks.ts';
+import type { Identified } from './repack.ts';
 
 const ID_BYTES = 32;
 /** A segment does not say which kind its chunks are of; most are data. */
@@ -212,6 +213,22 @@ export class SegmentFetcher implements ChunkSource {
           kind: 'damaged',
         });
     }
+  }
+
+  /** A chunk of a loaded segment with its id recomputed; undefined where it is not what the segment says. */
+  identify({ reader, raw }: LoadedSegment, index: number): Identified | undefined {
+    const start = reader.offset(index);
+    const data = raw.subarray(start, start + reader.length(index));
+    for (const kind of KINDS) {
+      this.#parts.hasher.id(kind, data, this.#id, 0);
+      if (reader.matches(index, this.#id, 0)) return { kind, id: this.#id, data };
+    }
+    return undefined;
+  }
+
+  /** Calls `visit` with the ordinal of the segment that each chunk is found in: reads the whole table. */
+  eachOrdinal(visit: (ordinal: number) => void): void {
+    this.#parts.table().each((_id, ordinal) => visit(ordinal));
   }
 
   /** Whether `data` is a chunk of `kind` whose id the segment's table and the index agree on. */

@@ -9,7 +9,7 @@ import { Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
-import { BEGIN, BEGUN, CLEAN, CLEANED, COMMIT, END, OK } from '../../messages/data.ts';
+import { BEGIN, BEGUN, CLEAN, CLEANED, COMMIT, END, OK, THIN_ENTRY_BYTES } from '../../messages/data.ts';
 import { Cleanup, type Settled } from '../../repository/cleanup.ts';
 import type { CleanupPlan } from '../../repository/plan.ts';
 import type { Store } from '../../repository/store.ts';
@@ -100,7 +100,7 @@ class CleanupSteps {
   }
 
   /** Takes a step; false where it has to be taken again. */
-  async take({ step, live, learned }: Step): Promise<boolean> {
+  async take({ step, live, thin, learned }: Step): Promise<boolean> {
     if (step === 'begin') {
       this.#cleanup = new Cleanup({
         store: this.#store,
@@ -112,7 +112,7 @@ class CleanupSteps {
       return true;
     }
     const cleanup = this.#begun();
-    if (step === 'plan') this.#plan = cleanup.plan(isLiveIn(live));
+    if (step === 'plan') this.#plan = cleanup.plan({ isLive: isLiveIn(live), thinBytes: thinBytesIn(thin) });
     else if (step === 'mark' && this.#plan !== undefined) await cleanup.mark(this.#plan);
     else if (step === 'settle') this.#settled = await cleanup.settle();
     else if (step === 'remove' && this.#settled !== undefined)
@@ -126,7 +126,8 @@ class CleanupSteps {
   }
 
   state(done: boolean): PayloadOf<typeof CLEANED.shape> {
-    const { notes, ...counts } = this.#begun().report;
+    const { report, toRepack } = this.#begun();
+    const { notes, ...counts } = report;
     const plan = this.#plan;
     return {
       ...counts,
@@ -138,6 +139,7 @@ class CleanupSteps {
       sparsePacks: plan?.moves.length ?? 0,
       sparseBytes: plan?.movedPackBytes ?? 0,
       sparseLiveBytes: plan?.copiedBytes ?? 0,
+      repack: [...toRepack],
     };
   }
 }
@@ -146,4 +148,12 @@ class CleanupSteps {
 function isLiveIn(live: Buffer | undefined): (ordinal: number) => boolean {
   if (live === undefined) throw new Failure('clean up', '', { cause: 'nobody has said what is in use' });
   return (ordinal) => ((live[ordinal >>> 3] ?? 0) & (1 << (ordinal & 7))) !== 0;
+}
+
+/** The bytes in use of segments of which little is. */
+function thinBytesIn(thin: Buffer | undefined): (ordinal: number) => number | undefined {
+  const bytes = new Map<number, number>();
+  for (let at = 0; thin !== undefined && at + THIN_ENTRY_BYTES <= thin.length; at += THIN_ENTRY_BYTES)
+    bytes.set(thin.readUInt32LE(at), thin.readUInt32LE(at + 4));
+  return (ordinal) => bytes.get(ordinal);
 }
