@@ -17,6 +17,9 @@
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { Failure } from '../error.ts';
+import { errnoError } from '../sys/errno.ts';
+import { setDirect } from '../sys/files.ts';
+import { addressOf } from '../sys/foreign.ts';
 import {
   type Backend,
   type ByteRange,
@@ -28,7 +31,7 @@ import {
   type ObjectWriter,
   type PutOptions,
 } from './objects.ts';
-import { Pieces } from './pieces.ts';
+import { BLOCK_BYTES, Pieces } from './pieces.ts';
 
 const TMP = 'tmp';
 const TMP_NAME = /^[0-9a-f]{32}$/;
@@ -40,6 +43,8 @@ const OPEN_PACKS_MAX = 16;
 /** How often an object is written when fsync (or the write) gives EIO, or a cleanup elsewhere took its file for a leftover. */
 const ATTEMPTS = 2;
 const AGAIN: readonly (string | undefined)[] = ['EIO', 'ENOENT'];
+/** As few slabs as this are not worth the calls. */
+const DIRECT_MIN_PIECES = 4;
 const RESERVE = 'reserve';
 /** More than the largest urgent object, a mark, and its directory entries. */
 const RESERVE_BYTES = 1 << 20;
@@ -390,11 +395,50 @@ async function readOnce(file: string, out: Buffer, offset: number): Promise<numb
 async function writeDurably(tmp: string, pieces: readonly Buffer[]): Promise<void> {
   const handle = await fs.open(tmp, 'wx', FILE_MODE);
   try {
-    await writeAll(handle, pieces);
+    await writeAll(handle, await writeDirect(handle, pieces));
     await handle.sync();
   } finally {
     await handle.close();
   }
+}
+
+function isAligned(piece: Buffer): boolean {
+  return piece.length % BLOCK_BYTES === 0 && addressOf(piece) % BLOCK_BYTES === 0;
+}
+
+/**
+ * Writes what of the pieces is whole blocks past the page cache, which is
+ * others' (1.3 GB/s, where the cache took 0.3 to 0.7 and three times the
+ * processor's time). Returns what is left to be written: all of it where the
+ * file system knows no such thing, or wants larger blocks.
+ */
+async function writeDirect(handle: fs.FileHandle, pieces: readonly Buffer[]): Promise<readonly Buffer[]> {
+  const end = pieces.findIndex((piece) => !isAligned(piece));
+  let whole = pieces.slice(0, end < 0 ? pieces.length : end);
+  const rest = pieces.slice(whole.length);
+  if (whole.length < DIRECT_MIN_PIECES || setDirect(handle.fd, true) < 0) return pieces;
+  try {
+    while (whole.length > 0) {
+      const { bytesWritten } = await handle.writev(whole);
+      whole = after(whole, bytesWritten);
+    }
+  } catch (error) {
+    if (codeOf(error) !== 'EINVAL') throw error;
+  }
+  const back = setDirect(handle.fd, false);
+  if (back < 0) throw errnoError(back, 'fcntl', '');
+  return [...whole, ...rest];
+}
+
+/** What is behind the first `bytes` of the pieces. */
+function after(pieces: readonly Buffer[], bytes: number): Buffer[] {
+  const left: Buffer[] = [];
+  let skip = bytes;
+  for (const piece of pieces) {
+    if (skip < piece.length) left.push(piece.subarray(skip));
+    skip = Math.max(0, skip - piece.length);
+  }
+  return left;
 }
 
 /** False where `target` was there. */

@@ -3,11 +3,20 @@
  * fsync what the kernel had is gone, and the object is written again from
  * here. Called by the backends' writers.
  */
+import { addressOf } from '../sys/foreign.ts';
 
 const SLAB_BYTES = 1 << 20;
+/** Slabs begin at multiples of this, so that they can be written past the page cache. */
+export const BLOCK_BYTES = 4096;
 /** Slabs that are kept for the next object: a pack and a half. */
 const FREE_MAX = 48;
 const free: Buffer[] = [];
+
+function alignedSlab(): Buffer {
+  const memory = Buffer.from(new ArrayBuffer(SLAB_BYTES + BLOCK_BYTES));
+  const start = -addressOf(memory) & (BLOCK_BYTES - 1);
+  return memory.subarray(start, start + SLAB_BYTES);
+}
 
 export class Pieces {
   readonly #slabs: Buffer[] = [];
@@ -16,7 +25,7 @@ export class Pieces {
   append(data: Buffer): void {
     for (let from = 0; from < data.length; ) {
       const at = this.sizeBytes % SLAB_BYTES;
-      if (at === 0) this.#slabs.push(free.pop() ?? Buffer.allocUnsafeSlow(SLAB_BYTES));
+      if (at === 0) this.#slabs.push(free.pop() ?? alignedSlab());
       const slab = this.#slabs[this.#slabs.length - 1] as Buffer;
       const copied = data.copy(slab, at, from);
       from += copied;

@@ -10,7 +10,7 @@ export const AT_FDCWD = -100;
 
 // fcntl.h
 export const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND } = constants;
-export const { O_NONBLOCK, O_NOCTTY, O_DIRECTORY, O_NOFOLLOW, O_NOATIME } = constants;
+export const { O_NONBLOCK, O_NOCTTY, O_DIRECTORY, O_NOFOLLOW, O_NOATIME, O_DIRECT } = constants;
 export const O_CLOEXEC = 0x80000;
 export const O_PATH = 0x200000;
 export const AT_SYMLINK_NOFOLLOW = 0x100;

@@ -16,6 +16,7 @@ import {
   AT_STATX_DONT_SYNC,
   AT_SYMLINK_NOFOLLOW,
   O_CLOEXEC,
+  O_DIRECT,
   O_NOFOLLOW,
   O_PATH,
   RENAME_NOREPLACE,
@@ -330,6 +331,16 @@ export function utimensFd(
 /** posix_fadvise over a whole file: POSIX_FADV_…. 0 or -errno. */
 export function adviseRead(fd: number, advice: number): number {
   return syscall(NUMBERS.fadvise64, fd, 0, 0, advice);
+}
+
+const F_GETFL = 3;
+const F_SETFL = 4;
+
+/** Has writes go past the page cache, or not: O_DIRECT. 0, or -EINVAL where the file system knows no such thing. */
+export function setDirect(fd: number, direct: boolean): number {
+  const flags = syscall(NUMBERS.fcntl, fd, F_GETFL);
+  if (flags < 0) return flags;
+  return syscall(NUMBERS.fcntl, fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT);
 }
 
 const SEEK_DATA = 3;

@@ -44,6 +44,26 @@ describe('fs', () => {
         assert.deepEqual(await again.list('packs'), [nameOf('packs')]);
     }));
 
+  for (const [what, directory] of [
+    ['a disk', os.tmpdir()],
+    ['a file system in memory', '/dev/shm'],
+  ] as const)
+    test(`a pack of whole and broken blocks is what was written to ${what}`, async () => {
+      const root = fs.mkdtempSync(path.join(directory, 'plakard-'));
+      try {
+        const backend = await FsBackend.create(root, options);
+        const data = randomBytes((6 << 20) + 4097);
+        const name = nameOf('packs');
+        const writer = backend.create('packs');
+        for (let at = 0; at < data.length; at += 777_777) await writer.write(data.subarray(at, at + 777_777));
+        await writer.commit(name);
+        assert.ok(data.equals((await backend.get('packs', name)) ?? Buffer.alloc(0)));
+        backend.close();
+      } finally {
+        fs.rmSync(root, { recursive: true });
+      }
+    });
+
   test('foreign files are not listed, leftovers are named apart', () =>
     inDirectory(async (root) => {
       const backend = await FsBackend.create(root, options);
