@@ -11,12 +11,14 @@ if (named === undefined) {
   await runDaemon(process.argv.slice(2), import.meta.filename);
 } else {
   const { runChild } = await import('./privsep/child.ts');
-  await runChild({
+  const { REQUESTS } = await import('./processes/requests.ts');
+  const roles = {
     control: async () => (await import('./processes/control.ts')).control,
     scanner: async () => (await import('./processes/scanner.ts')).scanner,
     chunker: async () => (await import('./processes/chunker.ts')).chunker,
     crypto: async () => (await import('./processes/crypto.ts')).crypto,
     storage: async () => (await import('./processes/storage.ts')).storage,
     keys: async () => (await import('./processes/keys.ts')).keys,
-  });
+  };
+  await runChild(roles, REQUESTS);
 }

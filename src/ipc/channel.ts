@@ -15,7 +15,7 @@ import { Failure, toWire } from '../error.ts';
 import { closeAll, socketpair } from '../sys/socket.ts';
 import { receiveBatch, refuseUnclaimed } from './batch.ts';
 import { FrameReader, type Header, PLAIN, QUERY, REPLY, writeHeader } from './frame.ts';
-import { ERROR, HEADER_BYTES, type MessageType, type Received } from './message.ts';
+import { Breach, ERROR, HEADER_BYTES, type MessageType, type Received } from './message.ts';
 import { Outgoing } from './outgoing.ts';
 import { decode, encode } from './payload.ts';
 import { PENDING_MAX, Queries } from './queries.ts';
@@ -117,7 +117,8 @@ export class Channel {
 
   /**
    * Names what is done with messages (and queries) of a type. What a handler
-   * throws is the answer to a query, and the end of the channel for a message.
+   * throws is the answer to a query, and the end of the channel for a message;
+   * a Breach is the end always.
    */
   handler<T>(type: MessageType<T>, handle: Handler<T>): void {
     assert(!this.#handlers.has(type.number), `two handlers for ${type.name}`);
@@ -347,6 +348,7 @@ export class Channel {
   #refuse(received: Received<unknown>, error: unknown): void {
     if (this.#state !== 'open') return;
     try {
+      if (error instanceof Breach) throw error;
       if (this.#unanswered.has(received.id)) this.fail(received, error);
       else throw new Failure('handle', received.type.name, { cause: error });
     } catch (cause) {

@@ -3,7 +3,7 @@
  * src/privsep, and used by both ends of a channel.
  */
 import assert from 'node:assert/strict';
-import type { WireFailure } from '../error.ts';
+import { Failure, type WireFailure } from '../error.ts';
 import { DESCRIPTORS_MAX } from '../sys/constants.ts';
 import { record, type Shape, text } from './shape.ts';
 
@@ -33,6 +33,9 @@ export interface Received<T> {
   readonly payload: T;
   readonly fds: readonly number[];
 }
+
+/** What a handler throws where the sender broke a rule: it is never an answer, but the end of the channel. */
+export class Breach extends Failure {}
 
 export interface MessageLimits {
   /** The longest payload, encoded, in bytes; default 64 KiB. */

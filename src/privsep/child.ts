@@ -13,14 +13,16 @@ import fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { unpack } from 'msgpackr';
 import { describe, Failure, toWire } from '../error.ts';
-import { Channel } from '../ipc/channel.ts';
+import type { Channel } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import { closeAll } from '../sys/socket.ts';
+import type { RequestTable } from './broker.ts';
 import { close, enterRoot, limit } from './confine.ts';
 import { childName } from './declare.ts';
 import { closeUndeclared, PARENT_DESCRIPTORS, PARENT_STREAM, proveDeclared } from './descriptors.ts';
 import { capabilityMask, giveUpRoot } from './drop.ts';
 import { BEGIN, FAILED, PEER, PEER_FAILED, PEER_TAKEN, PING, PONG, READY, SETUP, STOP } from './messages.ts';
+import { ParentChannel } from './pace.ts';
 import { type PeerLoser, Peers, type PeerTaker } from './peers.ts';
 import { Threads } from './threads.ts';
 
@@ -43,14 +45,14 @@ export class ChildContext {
   readonly name: string;
   /** as declared; judge them by a shape */
   readonly settings: unknown;
-  readonly parent: Channel;
+  readonly parent: ParentChannel;
   /** resolves when every child of the group is ready and connected: work may begin */
   readonly begun: Promise<void>;
   readonly #peers: Peers;
   readonly #stops: (() => void | Promise<void>)[] = [];
   #stopping = false;
 
-  constructor(role: string, instance: string, settings: unknown, parent: Channel) {
+  constructor(role: string, instance: string, settings: unknown, parent: ParentChannel) {
     this.role = role;
     this.instance = instance;
     this.name = childName(role, instance);
@@ -125,7 +127,7 @@ export function childArguments(argv: readonly string[]): { role: string; instanc
 }
 
 /** Reports to the parent why this child cannot go on, and dies. */
-function die(parent: Channel, error: unknown): void {
+function die(parent: ParentChannel, error: unknown): void {
   try {
     parent.message(FAILED, toWire(error));
   } catch (unsent) {
@@ -159,15 +161,25 @@ function confine(setup: Setup): void {
 }
 
 /**
- * Runs this process as the child that `argv` names. Resolves when it is ready;
+ * Runs this process as the child that `argv` names, which asks its parent no
+ * more than `requests` says. Resolves when it is ready;
  * the process goes on until it is stopped, its parent dies, or the role fails.
  */
-export async function runChild(roles: Roles, argv: readonly string[] = process.argv.slice(2)): Promise<void> {
+export async function runChild(
+  roles: Roles,
+  requests: RequestTable = {},
+  argv: readonly string[] = process.argv.slice(2),
+): Promise<void> {
   const named = childArguments(argv);
   if (named === undefined) throw new Failure('run child', '', { cause: 'no role given', kind: 'usage' });
   const { role, instance } = named;
   process.title = `plakard: ${childName(role, instance)}`;
-  const parent = new Channel({ stream: PARENT_STREAM, descriptors: PARENT_DESCRIPTORS }, { name: 'parent' });
+  const parent = new ParentChannel(
+    { stream: PARENT_STREAM, descriptors: PARENT_DESCRIPTORS },
+    requests[role] ?? [],
+    () => performance.now(),
+    { name: 'parent' },
+  );
   process.on('uncaughtException', (error) => die(parent, error));
   const setup = Promise.withResolvers<Setup>();
   let context: ChildContext | undefined;

@@ -9,7 +9,7 @@
  * be forgotten.
  */
 import { Failure } from '../error.ts';
-import type { Channel } from '../ipc/channel.ts';
+import type { Broker } from './broker.ts';
 import type { Profile } from './seccomp.ts';
 import { lookUpUser, type User } from './user.ts';
 
@@ -28,7 +28,7 @@ export const LIMITS = { cpu: 0, fsize: 1, data: 2, core: 4, nproc: 6, nofile: 7,
 export type LimitName = keyof typeof LIMITS;
 
 /** Called in the parent for each new start of the child: registers what the parent answers it. */
-export type Serve = (channel: Channel) => void;
+export type Serve = (broker: Broker) => void;
 
 /** A complete declaration. */
 export interface Declared {

@@ -6,6 +6,7 @@
  * the time was up, at everything that had arrived: where the parent itself was
  * suspended, or the machine asleep, the answers are read first.
  */
+import { Breach } from '../ipc/message.ts';
 
 /** A child is asked again this long after its answer, as a part of the time that it has. */
 const PAUSE_PART = 3;
@@ -23,6 +24,7 @@ export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  #asked = false;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
@@ -33,14 +35,17 @@ export class Heartbeat {
     if (this.#stopped) return;
     try {
       this.#options.ask();
+      this.#asked = true;
     } catch {
       // a full queue or a closed channel: no answer will come, and that is judged below
     }
     this.#timer = setTimeout(() => this.#late(), this.#options.timeoutMs);
   }
 
-  /** The child has answered. */
+  /** The child has answered; throws where it was not asked. */
   beat(): void {
+    if (!this.#asked) throw new Breach('refuse', 'sign of life', { cause: 'it was not asked for' });
+    this.#asked = false;
     if (this.#stopped) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.start(), this.#options.timeoutMs / PAUSE_PART);

@@ -12,6 +12,7 @@ import { Failure, fromWire } from '../error.ts';
 import { Channel, channelPair, type Ends } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import { closeAll } from '../sys/socket.ts';
+import { Broker, PHASES, type RequestRule, type RequestTable } from './broker.ts';
 import { refuseRings } from './confine.ts';
 import type { Declared, LimitName } from './declare.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -29,7 +30,19 @@ export interface Program {
   readonly output: number | ((child: string, line: string) => void);
   /** for a sign of life of a child that is ready */
   readonly stallTimeoutMs: number;
+  /** what children may ask, by role */
+  readonly requests: RequestTable;
+  /** of a monotonic clock */
+  readonly nowMs: () => number;
 }
+
+/** What any child says for privsep's own sake; heartbeat.ts judges each PONG. */
+const OWN_REQUESTS: readonly RequestRule[] = [
+  { type: READY, kind: 'message', phases: ['starting'], atOnce: 1, perSecond: 0 },
+  { type: FAILED, kind: 'message', phases: PHASES, atOnce: 1, perSecond: 0 },
+  { type: PONG, kind: 'message', phases: PHASES, atOnce: 100, perSecond: 100 },
+  { type: PEER_FAILED, kind: 'message', phases: PHASES, atOnce: 1024, perSecond: 100 },
+];
 
 /**
  * Options of the runtime that every child gets: no debugger by signal, one
@@ -109,6 +122,8 @@ function setupOf(declared: Declared): PayloadOf<typeof SETUP.shape> {
 export class RunningChild {
   readonly declared: Declared;
   readonly channel: Channel;
+  /** where what the child may ask is answered */
+  readonly broker: Broker;
   readonly exited: Promise<Exit>;
   /** it was told to stop */
   wanted = false;
@@ -137,6 +152,11 @@ export class RunningChild {
     }
     this.channel = new Channel(ours, { name: declared.name });
     this.#heartbeat = this.#listen(declared.stallTimeoutMs ?? program.stallTimeoutMs);
+    this.broker = new Broker(this.channel, {
+      rules: [...OWN_REQUESTS, ...(program.requests[declared.role] ?? [])],
+      phase: () => (this.wanted ? 'stopping' : this.isBegun ? 'working' : 'starting'),
+      nowMs: program.nowMs,
+    });
     this.#register(complaint);
     this.#read = this.channel.dispatch().then(
       () => this.#closed(),
@@ -231,21 +251,21 @@ export class RunningChild {
   }
 
   #register(complaint: Complaint): void {
-    const { channel, declared } = this;
-    channel.handler(READY, () => {
+    const { broker, declared } = this;
+    broker.answer(READY, () => {
       this.isReady = true;
       this.#heartbeat.start();
       this.#isUp.resolve();
     });
-    channel.handler(PONG, () => this.#heartbeat.beat());
-    channel.handler(FAILED, ({ payload }) => {
+    broker.answer(PONG, () => this.#heartbeat.beat());
+    broker.answer(FAILED, ({ payload }) => {
       this.#reason ??= fromWire(payload);
       this.kill('SIGKILL');
     });
-    channel.handler(PEER_FAILED, ({ payload }) =>
+    broker.answer(PEER_FAILED, ({ payload }) =>
       complaint(payload.role, payload.instance, fromWire(payload.failure)),
     );
-    declared.serve?.(channel);
+    declared.serve?.(broker);
   }
 
   #listen(timeoutMs: number): Heartbeat {

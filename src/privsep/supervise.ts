@@ -10,6 +10,7 @@
 import { EventEmitter } from 'node:events';
 import { Failure } from '../error.ts';
 import { type Channel, channelPair } from '../ipc/channel.ts';
+import type { Broker } from './broker.ts';
 import { connectsAtStart, type Declaration, type Declared, mayConnect } from './declare.ts';
 import { PEER, PEER_TAKEN, STOP } from './messages.ts';
 import { type Exit, type Program, RunningChild } from './start.ts';
@@ -20,7 +21,7 @@ export interface SupervisorOptions extends Partial<Program> {
   /** for a child to become ready, and for it to take a peer */
   readonly startTimeoutMs?: number;
   /** registers what is answered every child, whoever it is, at each start */
-  readonly serve?: (name: string, channel: Channel) => void;
+  readonly serve?: (name: string, broker: Broker) => void;
   /** from STOP to SIGTERM */
   readonly stopTimeoutMs?: number;
   /** from SIGTERM to SIGKILL */
@@ -44,6 +45,9 @@ interface Events {
   /** `child` closed its channel to `peer`, which broke the rules. */
   complaint: [child: string, peer: { readonly role: string; readonly instance: string }, failure: Failure];
 }
+
+/** What the parent does with a child's channel. */
+export type ToChild = Pick<Channel, 'query' | 'message' | 'closed'>;
 
 /** Rejects with `failure` unless `promise` settles within `timeoutMs`. */
 async function within<T>(promise: Promise<T>, timeoutMs: number, failure: () => Failure): Promise<T> {
@@ -77,7 +81,7 @@ export class Supervisor extends EventEmitter<Events> {
   readonly #startTimeoutMs: number;
   readonly #stopTimeoutMs: number;
   readonly #termTimeoutMs: number;
-  readonly #serve: ((name: string, channel: Channel) => void) | undefined;
+  readonly #serve: ((name: string, broker: Broker) => void) | undefined;
   readonly #declared = new Map<string, Declared>();
   readonly #running = new Map<string, RunningChild>();
   /** channels that exist, or are being made, by pair */
@@ -101,6 +105,8 @@ export class Supervisor extends EventEmitter<Events> {
       environment: options.environment ?? {},
       output: options.output ?? 2,
       stallTimeoutMs: options.stallTimeoutMs ?? STALL_TIMEOUT_MS,
+      requests: options.requests ?? {},
+      nowMs: options.nowMs ?? (() => performance.now()),
     };
     this.#startTimeoutMs = options.startTimeoutMs ?? START_TIMEOUT_MS;
     this.#stopTimeoutMs = options.stopTimeoutMs ?? STOP_TIMEOUT_MS;
@@ -142,8 +148,8 @@ export class Supervisor extends EventEmitter<Events> {
     return this.#running.get(name)?.isBegun ?? false;
   }
 
-  /** The channel to a running child. */
-  channel(name: string): Channel {
+  /** The channel to a running child. What the child asks is answered by its broker alone. */
+  channel(name: string): ToChild {
     return this.#child(name).channel;
   }
 
@@ -246,7 +252,8 @@ export class Supervisor extends EventEmitter<Events> {
     const running = new RunningChild(declared, this.#program, (role, instance, failure) => {
       this.emit('complaint', name, { role, instance }, failure);
     });
-    this.#serve?.(name, running.channel);
+    this.#serve?.(name, running.broker);
+    running.broker.complete();
     this.#running.set(name, running);
     fresh.push(running);
     running.exited.then((exit) => this.#gone(running, exit));

@@ -14,6 +14,8 @@ export function childLog({ parent, name }: ChildContext): Log {
   const prefix = `${name}: `;
   const write = (line: string, level: Level): void => {
     if (parent.closed || !parent.writable) return;
+    const missed = parent.takeMissed(LOG);
+    if (missed > 0) parent.message(LOG, { level: 'warn', text: `${missed} lines before were not logged` });
     parent.message(LOG, { level, text: line.slice(prefix.length, TEXT_MAX_CHARS).trimEnd() });
   };
   return openLog('text', true, write, { time: false });

@@ -8,7 +8,7 @@ import { accessSync, chmodSync, chownSync, constants, mkdirSync, statSync } from
 import { hostname } from 'node:os';
 import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
-import type { Channel } from '../ipc/channel.ts';
+import { Breach } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
 import { RELOADED } from '../messages/client.ts';
@@ -30,6 +30,7 @@ import {
   WHY,
   WHY_IS,
 } from '../messages/parent.ts';
+import type { Broker } from '../privsep/broker.ts';
 import { child } from '../privsep/declare.ts';
 import type { Exit } from '../privsep/start.ts';
 import { Supervisor, type SupervisorOptions } from '../privsep/supervise.ts';
@@ -46,13 +47,15 @@ import {
 } from './parent/configuration.ts';
 import { ControlProcess } from './parent/control.ts';
 import { Falls } from './parent/falls.ts';
-import { EMPTY_DIRECTORY, type GroupTools, RepositoryGroup } from './parent/group.ts';
+import { EMPTY_DIRECTORY } from './parent/empty.ts';
+import { type GroupTools, RepositoryGroup } from './parent/group.ts';
 import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
 import { type Lease, Leases } from './parent/leases.ts';
 import type { ServiceManager } from './parent/notify.ts';
 import { ScheduledPushes } from './parent/pushes.ts';
 import { scannerSettings } from './parent/scanner.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
+import { REQUESTS } from './requests.ts';
 
 /** Errors of a configuration that are told; parsing finds no more. */
 const ERRORS_MAX = 100;
@@ -115,8 +118,10 @@ export class Parent {
       main: options.main,
       execArguments: process.execArgv,
       output: (name, line) => log.warn(line, { process: name }),
-      serve: (name, channel) =>
-        channel.handler(LOG, ({ payload }) => log[payload.level](payload.text, { process: name })),
+      requests: REQUESTS,
+      nowMs,
+      serve: (name, broker) =>
+        broker.answer(LOG, ({ payload }) => log[payload.level](payload.text, { process: name })),
     });
     this.#supervisor.on('death', (exit) => this.#death(exit));
     this.#supervisor.on('complaint', (name, peer, failure) =>
@@ -140,7 +145,7 @@ export class Parent {
         nowMs,
         user: userOf(configuration, 'control'),
         stopping: this.#stopping.signal,
-        serve: (channel) => this.#serveControl(channel),
+        serve: (broker) => this.#serveControl(broker),
       },
       controlSettings(configuration),
     );
@@ -373,37 +378,41 @@ export class Parent {
 
   // ---- what control may ask
 
-  #serveControl(channel: Channel): void {
-    channel.handler(NEED, async (message) => {
+  #serveControl(broker: Broker): void {
+    broker.answer(NEED, async (message, channel) => {
       const { payload } = message;
       channel.reply(message, READY_FOR, await this.#need(payload));
     });
-    channel.handler(RELEASE, ({ payload }) => {
+    broker.answer(RELEASE, ({ payload }) => {
+      if (!this.#leases.has(payload.job) || this.#releasing.has(payload.job))
+        throw new Breach('release job', String(payload.job), { cause: 'it holds nothing' });
       void this.#release(payload.job, payload.snapshot);
     });
-    channel.handler(WHY, async (message) => {
+    broker.answer(WHY, async (message, channel) => {
       const { repository, source, sinceMs } = message.payload;
       const keys = source === undefined ? [] : [`source ${source}`];
       const text = await this.#falls.since([`repository ${repository}`, ...keys], sinceMs);
       channel.reply(message, WHY_IS, { text });
     });
-    channel.handler(MAKE, async (message) => {
+    broker.answer(MAKE, async (message, channel) => {
       const group = this.#group(message.payload.repository);
       channel.reply(message, MADE, { id: await group.create() });
     });
-    channel.handler(PARENT_RELOAD, async (message) => {
+    broker.answer(PARENT_RELOAD, async (message, channel) => {
       channel.reply(message, RELOADED, { errors: await this.#reloadErrors() });
     });
-    channel.handler(PARENT_LOG, (message) => {
+    broker.answer(PARENT_LOG, (message, channel) => {
       this.#options.log.verbose = message.payload.verbose;
       channel.reply(message, PARENT_DONE, {});
     });
-    channel.handler(PARENT_STOP, (message) => {
+    broker.answer(PARENT_STOP, (message, channel) => {
       channel.reply(message, PARENT_DONE, {});
       // the client hears that it is done before control goes
       setImmediate(() => void this.stop());
     });
-    channel.handler(PARENT_STATUS, (message) => channel.reply(message, PARENT_STATUS_IS, this.#status()));
+    broker.answer(PARENT_STATUS, (message, channel) =>
+      channel.reply(message, PARENT_STATUS_IS, this.#status()),
+    );
   }
 
   /** Brings up what a job needs, and keeps it as it is until the job is over. */

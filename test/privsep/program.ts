@@ -162,5 +162,5 @@ function main(context: ChildContext): void {
 const argv = process.argv.slice(2);
 if (childArguments(argv) !== undefined) {
   const role = async (): Promise<typeof main> => main;
-  await runChild({ control: role, scanner: role, chunker: role, crypto: role, storage: role }, argv);
+  await runChild({ control: role, scanner: role, chunker: role, crypto: role, storage: role }, {}, argv);
 }

@@ -8,13 +8,12 @@ import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { PROBLEM, PROGRESS, type progress, type status } from '../../messages/client.ts';
 import type { READY_FOR } from '../../messages/parent.ts';
+import { JOBS_MAX } from '../requests.ts';
 
 type Progress = PayloadOf<typeof progress>;
 type JobProblem = PayloadOf<typeof PROBLEM.shape>;
 type ReadyFor = PayloadOf<typeof READY_FOR.shape>;
 type JobState = PayloadOf<typeof status>['jobs'][number];
-
-const JOBS_MAX = 1024;
 
 /** What is known of a job when it begins. */
 export interface Request {

@@ -7,18 +7,17 @@
 import { closeSync, unlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, Failure } from '../../error.ts';
-import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import type { Log } from '../../log.ts';
 import { CONTROL_SETTINGS, LISTEN, PARENT_DONE } from '../../messages/parent.ts';
 import { Backoff } from '../../privsep/backoff.ts';
-import { child } from '../../privsep/declare.ts';
+import { child, type Serve } from '../../privsep/declare.ts';
 import type { Exit } from '../../privsep/start.ts';
-import type { Supervisor } from '../../privsep/supervise.ts';
+import type { Supervisor, ToChild } from '../../privsep/supervise.ts';
 import type { User } from '../../privsep/user.ts';
 import { listenUnix, type SocketOwner } from '../../sys/server.ts';
 import { connectUnix } from '../../sys/socket.ts';
-import { EMPTY_DIRECTORY } from './group.ts';
+import { EMPTY_DIRECTORY } from './empty.ts';
 
 const CONNECT_TIMEOUT_MS = 1000;
 const DESCRIPTORS_MAX = 2048;
@@ -35,7 +34,7 @@ export interface ControlTools {
   /** of a monotonic clock */
   readonly nowMs: () => number;
   /** registers what control may ask, at each start */
-  readonly serve: (channel: Channel) => void;
+  readonly serve: Serve;
 }
 
 /** What control is told when it starts. */
@@ -77,7 +76,7 @@ export class ControlProcess {
     await this.channel.query(CONTROL_SETTINGS, settings, PARENT_DONE);
   }
 
-  get channel(): Channel {
+  get channel(): ToChild {
     return this.#tools.supervisor.channel('control');
   }
 

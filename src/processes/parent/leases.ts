@@ -3,7 +3,7 @@
  * needs them, given back when the job is over. Used by the parent, which changes
  * nothing under a job. Invariant: a job has one lease.
  */
-import { Failure } from '../../error.ts';
+import { Breach } from '../../ipc/message.ts';
 
 /** Control has a lower limit on its jobs. */
 const LEASES_MAX = 4096;
@@ -22,8 +22,12 @@ export class Leases {
   take(lease: Lease): void {
     const { job } = lease;
     if (this.#leases.has(job) || this.#leases.size >= LEASES_MAX)
-      throw new Failure('begin job', String(job), { cause: 'it has begun, or too many have' });
+      throw new Breach('begin job', String(job), { cause: 'it has begun, or too many have' });
     this.#leases.set(job, lease);
+  }
+
+  has(job: number): boolean {
+    return this.#leases.has(job);
   }
 
   /** The lease that was given back; undefined where there was none. */
