@@ -51,6 +51,16 @@ describe('splitter', () => {
       assert.deepEqual(boundaries(new Splitter(gear, sizes), data), reference(data, sizes));
   });
 
+  test('agrees with it where it scans two lanes, wherever the data begin', () => {
+    const sizes = { min: 1000, normal: 32_768, max: 200_000 };
+    const data = stream('lanes', 600_003);
+    for (const skip of [0, 1, 2, 3])
+      assert.deepEqual(
+        boundaries(new Splitter(gear, sizes), data.subarray(skip)),
+        reference(data.subarray(skip), sizes),
+      );
+  });
+
   test('cuts where it always cut', () => {
     const data = stream('golden', 12 << 20);
     const ends = boundaries(new Splitter(gear), data);
