@@ -7,8 +7,8 @@ import fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { argumentBytes, type CommandLine, parseArguments } from './client/arguments.ts';
 import { COMMANDS } from './client/commands.ts';
+import { runCommand } from './client/run.ts';
 import { Session } from './client/session.ts';
-import { ReaderGone } from './client/sink.ts';
 import { describe, EXIT_CODES, kindOf } from './error.ts';
 
 /** How long a command that was interrupted may clean up. */
@@ -25,28 +25,13 @@ function commandLine(): CommandLine {
 /** Ends the program when it is asked to: once in good order, the second time at once. */
 function hearSignals(session: Session): void {
   const exit = () => void end(EXIT_CODES.interrupted);
-  const hear = () => {
+  const hear = (signal: NodeJS.Signals) => {
+    if (signal === 'SIGINT' && session.interruptInner()) return;
     if (session.signal.aborted) exit();
     session.interrupt();
     setTimeout(exit, CLEANUP_MAX_MS);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, hear);
-}
-
-/** Says why the run failed, and what the exit code is. */
-async function conclude(session: Session, error: unknown): Promise<number> {
-  const failure = session.signal.aborted ? session.signal.reason : error;
-  const exitCode = EXIT_CODES[kindOf(failure)];
-  // whoever read our output has left: there is nobody to tell
-  if (failure instanceof ReaderGone) return exitCode;
-  try {
-    if (session.signal.aborted) await session.fail(failure);
-    else await session.finish(failure);
-  } catch (unwritten) {
-    if (unwritten instanceof ReaderGone || unwritten === failure) return exitCode;
-    await session.fail(unwritten);
-  }
-  return exitCode;
 }
 
 async function main(): Promise<number> {
@@ -60,14 +45,8 @@ async function main(): Promise<number> {
     return EXIT_CODES[kindOf(error)];
   }
   hearSignals(session);
-  try {
-    const command = await line.command.load();
-    await command.run(session, line.given);
-    await session.finish();
-    return 0;
-  } catch (error) {
-    return conclude(session, error);
-  }
+  const failure = await runCommand(session, line);
+  return failure === undefined ? 0 : EXIT_CODES[kindOf(failure)];
 }
 
 /**

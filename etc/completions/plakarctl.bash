@@ -19,6 +19,7 @@ declare -gA _plakarctl_options=(
 	[diff]=''
 	[checksum]=''
 	[info]=''
+	[shell]=''
 	[status]=''
 	[monitor]=''
 	[metrics]=''

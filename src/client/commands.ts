@@ -144,6 +144,14 @@ export const COMMANDS: readonly CommandRow[] = [
     load: () => import('./info.ts'),
   },
   {
+    name: 'shell',
+    summary: 'read commands, line by line',
+    usage: '',
+    options: [],
+    operands: [0, 0],
+    load: () => import('./shell.ts'),
+  },
+  {
     name: 'status',
     summary: 'tell what the daemon is doing',
     usage: '',

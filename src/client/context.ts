@@ -4,7 +4,7 @@
  * and readers are made when first asked for, and their modules are loaded then,
  * so that a command that needs neither does not pay for them.
  */
-import type { CommandRow } from './arguments.ts';
+import type { CommandLine, CommandRow } from './arguments.ts';
 import type { Connection, ReaderOperation } from './connection.ts';
 import type { Output } from './output.ts';
 import type { Reader } from './reader.ts';
@@ -22,6 +22,8 @@ export interface Context {
   readonly now: () => number;
   /** Milliseconds since 1970. */
   readonly wallClock: () => number;
+  /** Runs another command line, with a session of its own; resolves with its failure, which has been said. */
+  runInner(line: CommandLine): Promise<unknown>;
   /** Says an error that does not end the command. */
   report(error: unknown): void;
   /** The control connection, made at the first call. */

@@ -13,7 +13,7 @@ const PLAIN = /^[\x20-\x5b\x5d-\x7e]*$/;
  * line and paragraph separators, direction marks and overrides, the byte order mark.
  */
 const UNSAFE =
-  /[\0-\x1f\\\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|[\ud800-\udfff](?![\udc00-\udfff])/g;
+  /[\0-\x1f\\\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 const WORDS: Readonly<Record<string, string>> = { '\n': '\\n', '\t': '\\t', '\r': '\\r', '\\': '\\\\' };
 
 /** The whole name or an error: `fatal` decoders throw at the first byte that is not UTF-8. */

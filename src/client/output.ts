@@ -8,7 +8,9 @@
  */
 import type { Failure } from '../error.ts';
 import type { ProgressLine } from './progress.ts';
-import type { Sink } from './sink.ts';
+import { Sink } from './sink.ts';
+
+const STDERR = 2;
 
 /** A kind of event: its name (the JSON field `event`), and both of its forms. */
 export interface EventType<T> {
@@ -27,7 +29,8 @@ export interface OutputOptions {
   readonly quiet: boolean;
   readonly verbose: boolean;
   readonly stdout: Sink;
-  readonly stderr: Sink;
+  /** Undefined where standard error is the same terminal or file as standard output: what is printed keeps its order. */
+  readonly stderr: Sink | undefined;
   readonly progress: ProgressLine;
 }
 
@@ -37,7 +40,7 @@ export class Output {
   readonly verbose: boolean;
   readonly progress: ProgressLine;
   readonly #stdout: Sink;
-  readonly #stderr: Sink;
+  #stderr: Sink;
 
   constructor(options: OutputOptions) {
     this.json = options.json;
@@ -45,7 +48,7 @@ export class Output {
     this.verbose = options.verbose;
     this.progress = options.progress;
     this.#stdout = options.stdout;
-    this.#stderr = options.stderr;
+    this.#stderr = options.stderr ?? options.stdout;
   }
 
   /** Prints one event. What is printed is buffered: a producer of many awaits `drained` now and then. */
@@ -57,6 +60,11 @@ export class Output {
     if (text === undefined) return;
     if (type.aside === undefined) this.#stdout.write(`${text}\n`);
     else this.#stderr.write(`plakarctl: ${text}\n`);
+  }
+
+  /** Draws on standard error: the progress line. */
+  draw(text: string): void {
+    this.#stderr.write(text);
   }
 
   /** A line for people alone, on standard error: not with -q, not with -j. */
@@ -93,6 +101,7 @@ export class Output {
   /** Standard output is given up, and who waits for it fails with `reason`; standard error goes on. */
   giveUp(reason: Failure): void {
     this.#stdout.giveUp(reason);
+    if (this.#stderr === this.#stdout) this.#stderr = new Sink(STDERR, 'standard error');
   }
 
   /** Resolves when standard error is written. */

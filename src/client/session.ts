@@ -3,6 +3,7 @@
  * command line. Called by the main. Owns the connection, the reader sessions
  * and the output, and ends them in good order.
  */
+import fs from 'node:fs';
 import tty from 'node:tty';
 import { describe, EXIT_CODES, Failure, kindOf } from '../error.ts';
 import type { CommandLine, CommandRow } from './arguments.ts';
@@ -13,6 +14,7 @@ import { Output } from './output.ts';
 import { ERROR_EVENT } from './problems.ts';
 import { ProgressLine, type Terminal } from './progress.ts';
 import type { Reader } from './reader.ts';
+import { runCommand } from './run.ts';
 import { ReaderGone, Sink } from './sink.ts';
 
 const SOCKET_DEFAULT = '/var/run/plakard.sock';
@@ -22,14 +24,25 @@ const STDOUT = 1;
 const STDERR = 2;
 
 /** Standard error, where it is a terminal and may be drawn on. */
-function terminalOf(line: CommandLine, stderr: Sink): Terminal | undefined {
+function terminalOf(line: CommandLine, write: (text: string) => void): Terminal | undefined {
   if (line.quiet || line.json || !tty.isatty(STDERR)) return undefined;
   return {
     get columns() {
       return process.stderr.columns;
     },
-    write: (text) => stderr.write(text),
+    write,
   };
+}
+
+/** Whether both are the same terminal, file or pipe. */
+function isSame(one: number, other: number): boolean {
+  try {
+    const [a, b] = [fs.fstatSync(one), fs.fstatSync(other)];
+    return a.dev === b.dev && a.ino === b.ino;
+  } catch {
+    // one is closed: who writes to it will hear of that
+    return false;
+  }
 }
 
 export class Session implements Context {
@@ -41,20 +54,24 @@ export class Session implements Context {
   readonly output: Output;
   readonly now = () => performance.now();
   readonly wallClock = () => Date.now();
-  readonly #socket: string;
+  readonly socket: string;
   readonly #abort = new AbortController();
   readonly #readers: Reader[] = [];
   #connection: Promise<Connection> | undefined;
+  #inner: Session | undefined;
 
   constructor(line: CommandLine, commands: readonly CommandRow[]) {
     this.command = line.command;
     this.commands = commands;
     this.repository = line.repository;
-    this.#socket = line.socket ?? process.env[SOCKET_VARIABLE] ?? SOCKET_DEFAULT;
+    this.socket = line.socket ?? process.env[SOCKET_VARIABLE] ?? SOCKET_DEFAULT;
     const stdout = new Sink(STDOUT, 'standard output');
-    const stderr = new Sink(STDERR, 'standard error');
+    const stderr = isSame(STDOUT, STDERR) ? undefined : new Sink(STDERR, 'standard error');
     const { json, quiet, verbose } = line;
-    const progress = new ProgressLine(terminalOf(line, stderr), this.now);
+    const progress = new ProgressLine(
+      terminalOf(line, (text) => this.output.draw(text)),
+      this.now,
+    );
     this.output = new Output({ json, quiet, verbose, stdout, stderr, progress });
   }
 
@@ -62,8 +79,27 @@ export class Session implements Context {
     return this.#abort.signal;
   }
 
+  /** Runs a command line within this run, as the shell does: what interrupts, interrupts that. */
+  async runInner(line: CommandLine): Promise<unknown> {
+    const inner = new Session({ ...line, socket: line.socket ?? this.socket }, this.commands);
+    this.#inner = inner;
+    try {
+      return await runCommand(inner, line);
+    } finally {
+      this.#inner = undefined;
+    }
+  }
+
+  /** Interrupts the command within, the first time; false where there is none to interrupt. */
+  interruptInner(): boolean {
+    if (this.#inner === undefined || this.#inner.signal.aborted) return false;
+    this.#inner.interrupt();
+    return true;
+  }
+
   /** Ends what is under way: whatever the command waits for rejects, and it cleans up. */
   interrupt(): void {
+    this.#inner?.interrupt();
     const reason = new Failure('interrupted', '', { kind: 'interrupted' });
     this.#abort.abort(reason);
     this.output.giveUp(reason);
@@ -78,7 +114,7 @@ export class Session implements Context {
   async #connect(): Promise<Connection> {
     Session.hasConnected = true;
     const { Connection } = await import('./connection.ts');
-    const connection = Connection.open(this.#socket, this.output);
+    const connection = Connection.open(this.socket, this.output);
     if (this.signal.aborted) connection.close();
     return connection;
   }

@@ -6,6 +6,7 @@ import { nameFields, safeName, safeText } from '../../src/client/escape.ts';
 const NAMES: readonly (readonly [string | Buffer, string])[] = [
   ['plain name-1.txt', 'plain name-1.txt'],
   ['grüße 文件', 'grüße 文件'],
+  ['𝄞 🙂', '𝄞 🙂'],
   ['a\nb\tc\rd\\e', 'a\\nb\\tc\\rd\\\\e'],
   ['\x1b]0;title\x07', '\\x1b]0;title\\x07'],
   ['\x7f', '\\x7f'],

@@ -78,6 +78,7 @@ function rig(t: { after: (fn: () => void) => void }): Rig {
       now: () => 0,
       wallClock: () => 0,
       report: (error) => assert.fail(String(error)),
+      runInner: () => assert.fail('no shell here'),
       connect: () => assert.fail('no daemon here'),
       // the parts of a reader that pull uses
       openReader: async () => reader as unknown as Reader,

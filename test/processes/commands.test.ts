@@ -127,6 +127,24 @@ source "both" { path "${OLD}", path "${rig.path('changing')}" }`);
     assertSame(path.join(home, 'a/b'), rig.path('part'));
   });
 
+  test('a shell runs line after line, and as a script ends with the first that fails', async () => {
+    const shell = (script: string, ...options: string[]) => {
+      const { process: child, result } = rig.client([...options, 'shell'], { input: true });
+      child.stdin?.end(script);
+      return result;
+    };
+    const done = await shell("# a comment\n\nls latest:/a\nls 'latest:/a' # again\nexit\nls nonsense\n");
+    assert.equal(done.code, 0, done.stderr);
+    assert.equal(done.stdout, (await rig.ok('ls', 'latest:/a')).repeat(2));
+    const failed = await shell('version\nls latest:/nothing\nversion\n');
+    assert.equal(failed.code, 1);
+    assert.equal(failed.stdout, await rig.ok('version'));
+    assert.equal(failed.stderr, 'plakarctl: ls latest:/nothing: no such file in the snapshot\n');
+    assert.match(oneLine(await shell("ls 'x\n"), 2), /^plakarctl: line: ' is not closed$/);
+    assert.match(oneLine(await shell('shell\n'), 2), /^plakarctl: shell: this is one$/);
+    assert.equal(events((await shell('ls\nversion\n', '-j')).stdout).at(-1)?.event, 'version');
+  });
+
   test('pull by a user who is not permitted is refused, and nothing is written', async () => {
     const target = rig.path('refused');
     const result = await rig.client(['pull', '-to', target, 'latest'], { uid: NOBODY }).result;

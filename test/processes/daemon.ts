@@ -37,6 +37,8 @@ export interface Result {
 export interface RunOptions {
   readonly uid?: number;
   readonly cwd?: string;
+  /** Standard input is a pipe, and the caller's to write to. */
+  readonly input?: true;
 }
 
 /** A command that is at work. */
@@ -140,10 +142,10 @@ ${more}`);
     return finished(this.#spawn(PLAKARD, args, options));
   }
 
-  #spawn(program: string, args: readonly string[], { uid, cwd }: RunOptions): ChildProcess {
+  #spawn(program: string, args: readonly string[], { uid, cwd, input }: RunOptions): ChildProcess {
     const identity = uid === undefined ? {} : { uid, gid: uid };
     return spawn(uid === undefined ? program : forEveryone(program), [...args], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
       cwd: cwd ?? this.top,
       ...identity,
     });
