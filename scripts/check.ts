@@ -20,7 +20,8 @@ function filesIn(directory: string): string[] {
   return fs.readdirSync(path.join(ROOT, directory)).map((name) => path.join(directory, name));
 }
 
-const SHELL = [...filesIn('bin'), '.ci/run', 'rc.d/plakard', 'etc/completions/plakarctl.bash'];
+const DEBIAN = ['init', 'postinst', 'prerm', 'postrm'].map((name) => `etc/debian/${name}`);
+const SHELL = [...filesIn('bin'), '.ci/run', 'rc.d/plakard', ...DEBIAN, 'etc/completions/plakarctl.bash'];
 
 const CHECKS: readonly Check[] = [
   { name: 'format', command: ['biome', 'check', '--error-on-warnings'] },

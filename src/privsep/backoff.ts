@@ -1,30 +1,34 @@
 /**
- * How long to wait before what died is started again: hardly at first, longer
- * each time, and hardly again after it has been well for a while: for ten times
- * its last pause. So whoever dies now and then, of what was done to it, is back
- * at once, and who dies of itself is not started over and over. Pure; used by
- * the parent for control and for each repository's processes.
+ * How long to wait before what died is started again: hardly at first, twice as
+ * long each time, and half as long for every five seconds that it lived since.
+ * So whoever is killed now and then is back at once, and who dies of itself is
+ * not started over and over. Pure; used by the parent for control and for each
+ * repository's processes.
  */
 
 const FIRST_MS = 50;
 const LONGEST_MS = 60_000;
-/** Who lived so many of its last pauses starts afresh, within these bounds. */
-const CALM_PAUSES = 10;
-const CALM_MIN_MS = 10_000;
-const CALM_MAX_MS = 60_000;
+/** Living so long makes up for one death. */
+const CALM_MS = 5000;
 
 export class Backoff {
-  #nextMs = FIRST_MS;
-  #lastMs = 0;
-  #untilMs = Number.NEGATIVE_INFINITY;
+  readonly #longestMs: number;
+  /** deaths that have not been made up for */
+  #deaths = 0;
+  #untilMs = Number.POSITIVE_INFINITY;
+
+  /** No pause is longer than `longestMs`. */
+  constructor(longestMs = LONGEST_MS) {
+    this.#longestMs = longestMs;
+  }
 
   /** The pause before the next start, in ms; `nowMs` is of a monotonic clock. */
   next(nowMs: number): number {
-    const calmMs = Math.min(Math.max(CALM_PAUSES * this.#lastMs, CALM_MIN_MS), CALM_MAX_MS);
-    if (nowMs - this.#untilMs >= calmMs) this.#nextMs = FIRST_MS;
-    const pauseMs = this.#nextMs;
-    this.#nextMs = Math.min(2 * pauseMs, LONGEST_MS);
-    this.#lastMs = pauseMs;
+    const livedMs = Math.max(0, nowMs - this.#untilMs);
+    this.#deaths = Math.max(0, this.#deaths - livedMs / CALM_MS);
+    const pauseMs = Math.min(Math.round(FIRST_MS * 2 ** this.#deaths), this.#longestMs);
+    // what a longer pause would be for is not held against it
+    if (pauseMs < this.#longestMs) this.#deaths++;
     this.#untilMs = nowMs + pauseMs;
     return pauseMs;
   }

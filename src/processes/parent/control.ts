@@ -21,6 +21,8 @@ import { EMPTY_DIRECTORY } from './empty.ts';
 
 const CONNECT_TIMEOUT_MS = 1000;
 const DESCRIPTORS_MAX = 2048;
+/** Without it nobody can even ask; it costs little to start. */
+const LONGEST_PAUSE_MS = 1000;
 /** Jobs of one life of control; the next one's have other numbers. */
 const JOBS_PER_LIFE = 1e9;
 
@@ -44,7 +46,7 @@ export interface ControlStart {
 
 export class ControlProcess {
   readonly #tools: ControlTools;
-  readonly #backoff = new Backoff();
+  readonly #backoff = new Backoff(LONGEST_PAUSE_MS);
   #settings: Settings;
   #listening: number | undefined;
   #lives = 0;
