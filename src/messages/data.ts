@@ -106,7 +106,7 @@ export const PUT = message(
 );
 /** Whether it was made: not where there was one. */
 export const PUT_IS = message(230, 'put is', record({ made: boolean }));
-/** chunker → storage: remove a snapshot; one that is gone already is none to remove. */
+/** chunker → storage: remove a snapshot or an entry of the log; one that is gone already is none to remove. */
 export const DELETE = message(147, 'delete', record({ kind: objectKind, name: objectName }));
 export const OK = message(148, 'ok', nothing);
 

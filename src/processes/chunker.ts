@@ -52,6 +52,7 @@ import {
   SESSION,
 } from '../messages/jobs.ts';
 import { CHUNKER_KEYS } from '../messages/keys.ts';
+import { MEMORY } from '../messages/memory.ts';
 import { PARENT_DONE, RINGS } from '../messages/parent.ts';
 import { READER_RING_BYTES } from '../messages/reader.ts';
 import { BATCH, NODES_USED, SCAN_FAILED } from '../messages/scan.ts';
@@ -67,6 +68,7 @@ import { Clean } from './chunker/clean.ts';
 import { SegmentFetcher } from './chunker/fetch.ts';
 import { openJournal } from './chunker/journal.ts';
 import { judge } from './chunker/keep.ts';
+import { Memory } from './chunker/memory.ts';
 import { Push, type PushRequest, type Summary } from './chunker/push.ts';
 import { Session } from './chunker/session.ts';
 import { SegmentStore } from './chunker/store.ts';
@@ -107,6 +109,7 @@ class Chunker {
   readonly #store: SegmentStore;
   readonly #fetcher: SegmentFetcher;
   readonly #catalog: Catalog;
+  readonly #memory: Memory;
   readonly #journal: Journal;
   readonly #splitter: Splitter;
   readonly #storage: Channel;
@@ -148,11 +151,20 @@ class Chunker {
       table,
     });
     this.#catalog = new Catalog(peers.storage, first);
+    this.#memory = new Memory(context.parent);
     const chain = chainOf(keys.id, hostname());
-    this.#journal = openJournal(chain, { storage: peers.storage, crypto: first }, Date.now);
+    this.#journal = openJournal(chain, { storage: peers.storage, crypto: first }, Date.now, (heads, accept) =>
+      this.#memory.remember(heads, accept),
+    );
     this.#splitter = new Splitter(gearTable(keys.chunking));
     this.#serveStorage(peers.storage);
     for (const worker of peers.workers) this.#serveWorker(worker);
+  }
+
+  /** What this host has remembered of the repository. */
+  recall({ heads, turns, found }: PayloadOf<typeof MEMORY.shape>): void {
+    this.#memory.recall(heads, turns);
+    this.#journal.recall(heads, found);
   }
 
   #serveStorage(storage: Channel): void {
@@ -436,6 +448,10 @@ export function chunker(context: ChildContext): void {
     running = new Chunker(context, settings, message.payload, ring, { storage, workers });
     message.payload.id.fill(0);
     message.payload.chunking.fill(0);
+    parent.reply(message, PARENT_DONE, {});
+  });
+  parent.handler(MEMORY, (message) => {
+    started().recall(message.payload);
     parent.reply(message, PARENT_DONE, {});
   });
   const started = (): Chunker => {

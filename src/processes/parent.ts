@@ -4,7 +4,7 @@
  * it may have, answers the few questions that control may ask, and brings back
  * what dies. It is outside the data path, and serves nobody else.
  */
-import { accessSync, chmodSync, chownSync, constants, mkdirSync, statSync } from 'node:fs';
+import { accessSync, chmodSync, chownSync, constants, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
@@ -12,6 +12,7 @@ import { Breach } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
 import { RELOADED } from '../messages/client.ts';
+import { REMEMBER } from '../messages/memory.ts';
 import {
   LOG,
   MADE,
@@ -19,14 +20,16 @@ import {
   NEED,
   PARENT_DONE,
   PARENT_LOG,
+  PARENT_PAUSE,
   PARENT_RELOAD,
+  PARENT_RESUME,
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
-  PUSH_RUN,
   READY_FOR,
   RELEASE,
-  RUN_PUSH,
+  RUN_TASK,
+  TASK_RUN,
   WHY,
   WHY_IS,
 } from '../messages/parent.ts';
@@ -46,14 +49,16 @@ import {
   userOf,
 } from './parent/configuration.ts';
 import { ControlProcess } from './parent/control.ts';
+import { makeEmptyDirectory } from './parent/empty.ts';
 import { Falls } from './parent/falls.ts';
-import { EMPTY_DIRECTORY } from './parent/empty.ts';
 import { type GroupTools, RepositoryGroup } from './parent/group.ts';
 import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
 import { type Lease, Leases } from './parent/leases.ts';
+import { RepositoryMemory } from './parent/memory.ts';
 import type { ServiceManager } from './parent/notify.ts';
-import { ScheduledPushes } from './parent/pushes.ts';
 import { scannerSettings } from './parent/scanner.ts';
+import { Scheduler } from './parent/schedule.ts';
+import { tasksOf } from './parent/tasks.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
 import { REQUESTS } from './requests.ts';
 
@@ -90,13 +95,14 @@ export class Parent {
   readonly #groups = new Map<string, RepositoryGroup>();
   readonly #leases = new Leases();
   readonly #falls: Falls;
+  readonly #memory: RepositoryMemory;
   readonly #startedMs: number;
   readonly #stopping = new AbortController();
   /** what changes as soon as no job uses it, by `repository NAME` and `source NAME` */
   readonly #changes = new Map<string, Promise<void>>();
   readonly #control: ControlProcess;
   readonly #watch: ConfigurationWatch;
-  readonly #pushes: ScheduledPushes;
+  readonly #schedule: Scheduler;
   /** jobs that a source's commands were run for */
   readonly #hooked = new Set<number>();
   /** jobs whose last commands run now */
@@ -112,6 +118,7 @@ export class Parent {
     this.#configuration = configuration;
     this.#startedMs = options.now();
     this.#falls = new Falls(options.now);
+    this.#memory = new RepositoryMemory({ log: options.log, state: configuration.state });
     const { log, nowMs } = options;
     this.#supervisor = new Supervisor({
       ...options.timeouts,
@@ -120,22 +127,28 @@ export class Parent {
       output: (name, line) => log.warn(line, { process: name }),
       requests: REQUESTS,
       nowMs,
-      serve: (name, broker) =>
-        broker.answer(LOG, ({ payload }) => log[payload.level](payload.text, { process: name })),
+      serve: (name, broker) => {
+        broker.answer(LOG, ({ payload }) => log[payload.level](payload.text, { process: name }));
+        if (name.startsWith('chunker '))
+          broker.answer(REMEMBER, async (message, channel) => {
+            await this.#groups.get(name.slice('chunker '.length))?.remember(message.payload);
+            channel.reply(message, PARENT_DONE, {});
+          });
+      },
     });
     this.#supervisor.on('death', (exit) => this.#death(exit));
     this.#supervisor.on('complaint', (name, peer, failure) =>
       log.error(`${peer.role} ${peer.instance} broke the rules: ${describe(failure)}`, { process: name }),
     );
     this.#watch = new ConfigurationWatch(log, () => void this.#compare());
-    this.#pushes = new ScheduledPushes({
+    this.#schedule = new Scheduler({
       log,
       host: hostname(),
       now: options.now,
       state: configuration.state,
-      run: async ({ source, repository }) => {
-        const { payload } = await this.#control.channel.query(RUN_PUSH, { source, repository }, PUSH_RUN);
-        return payload.snapshot;
+      run: async ({ operation, repositories: [repository = '', other], source, depth, direction }) => {
+        const asked = { operation, repository, other, source, depth, direction };
+        return (await this.#control.channel.query(RUN_TASK, asked, TASK_RUN)).payload;
       },
     });
     this.#control = new ControlProcess(
@@ -160,7 +173,7 @@ export class Parent {
       this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools(this.#configuration)));
     await this.#control.start(socket.path, { gid: socketGroup(this.#configuration), mode: socket.mode });
     await this.#watch.set(filesOf(this.#options));
-    this.#pushes.configure(this.#configuration.pushes);
+    this.#configureSchedule();
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
 
@@ -172,7 +185,7 @@ export class Parent {
   /** Stops everything in order. */
   async stop(): Promise<void> {
     this.#stopping.abort();
-    this.#pushes.stop();
+    this.#schedule.stop();
     await this.#watch.close();
     await this.#supervisor.shutdown();
   }
@@ -198,6 +211,14 @@ export class Parent {
       this.#falls.note(`repository ${repository}`, exit);
       this.#groups.get(repository)?.fell(exit);
     }
+  }
+
+  #configureSchedule(): void {
+    const { sources } = this.#configuration;
+    this.#schedule.configure(
+      tasksOf(this.#configuration),
+      sources.map(({ name }) => name),
+    );
   }
 
   // ---- reload
@@ -266,7 +287,7 @@ export class Parent {
     for (const name of changed(before.repositories, next.repositories, toolsChanged))
       this.#change('repository', name, () => this.#changeRepository(name));
     await this.#control.configure(settings);
-    this.#pushes.configure(next.pushes);
+    this.#configureSchedule();
     await this.#watch.set(files);
     this.#onDisk = '';
     log.info(`reloaded ${path}`, { process: 'parent' });
@@ -349,6 +370,7 @@ export class Parent {
     return {
       supervisor: this.#supervisor,
       log,
+      memory: this.#memory,
       now,
       nowMs,
       random,
@@ -405,6 +427,14 @@ export class Parent {
       this.#options.log.verbose = message.payload.verbose;
       channel.reply(message, PARENT_DONE, {});
     });
+    broker.answer(PARENT_PAUSE, (message, channel) => {
+      this.#schedule.pause(message.payload.seconds);
+      channel.reply(message, PARENT_DONE, {});
+    });
+    broker.answer(PARENT_RESUME, (message, channel) => {
+      this.#schedule.resume();
+      channel.reply(message, PARENT_DONE, {});
+    });
     broker.answer(PARENT_STOP, (message, channel) => {
       channel.reply(message, PARENT_DONE, {});
       // the client hears that it is done before control goes
@@ -446,7 +476,7 @@ export class Parent {
     this.#releasing.add(job);
     const { source, repository } = lease;
     if (source !== undefined) {
-      if (snapshot !== undefined) this.#pushes.succeeded({ source, repository }, snapshot);
+      if (snapshot !== undefined) this.#schedule.pushed(source, repository, snapshot);
       if (this.#hooked.delete(job)) await this.#after(source, repository, snapshot !== undefined);
     }
     this.#leases.release(job);
@@ -536,10 +566,17 @@ export class Parent {
         location: location.path,
         state: this.#groups.get(name)?.state ?? 'unknown',
       })),
-      sources: sources.map(({ name, paths }) => ({ name, paths: [...paths] })),
+      sources: sources.map(({ name, paths }) => ({
+        name,
+        paths: [...paths],
+        ...this.#schedule.lastGood(name),
+        watch: undefined,
+      })),
       processes: [{ role: 'parent', instance: '', pid: process.pid, state: 'running' }, ...processes],
       jobs: [],
-      pushes: this.#pushes.status(),
+      pushes: this.#schedule.pushes(),
+      tasks: this.#schedule.tasks(),
+      paused: this.#schedule.paused && { untilMs: undefined, ...this.#schedule.paused },
     };
   }
 }
@@ -561,15 +598,4 @@ function changed(before: readonly Named[], next: readonly Named[], all: boolean)
     const is = next.find((candidate) => candidate.name === name);
     return all || !sameStatement(was, is);
   });
-}
-
-/** The root directory of those that need none: made where the system has no such directory, never writable. */
-function makeEmptyDirectory(): void {
-  mkdirSync(EMPTY_DIRECTORY, { recursive: true, mode: 0o755 });
-  const stat = statSync(EMPTY_DIRECTORY);
-  if (stat.uid !== 0 || (stat.mode & 0o022) !== 0)
-    throw new Failure('use', EMPTY_DIRECTORY, {
-      cause: 'others than root may write to it',
-      remedy: `chown root ${EMPTY_DIRECTORY}; chmod 755 ${EMPTY_DIRECTORY}`,
-    });
 }

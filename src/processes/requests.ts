@@ -9,12 +9,15 @@
  * by its handler, which throws a Breach.
  */
 import type { MessageType } from '../ipc/message.ts';
+import { REMEMBER } from '../messages/memory.ts';
 import {
   LOG,
   MAKE,
   NEED,
   PARENT_LOG,
+  PARENT_PAUSE,
   PARENT_RELOAD,
+  PARENT_RESUME,
   PARENT_STATUS,
   PARENT_STOP,
   RELEASE,
@@ -58,11 +61,14 @@ export const REQUESTS: RequestTable = {
     query(MAKE, PER_COMMAND),
     query(PARENT_RELOAD, PER_COMMAND),
     query(PARENT_LOG, PER_COMMAND),
+    query(PARENT_PAUSE, PER_COMMAND),
+    query(PARENT_RESUME, PER_COMMAND),
     query(PARENT_STOP, PER_COMMAND),
     query(PARENT_STATUS, LOOKED_AT),
   ],
   scanner: OF_ALL,
-  chunker: OF_ALL,
+  // after each push, removal and check
+  chunker: [...OF_ALL, query(REMEMBER, PER_JOB)],
   crypto: OF_ALL,
   storage: OF_ALL,
   keys: OF_ALL,

@@ -14,7 +14,6 @@ import type { Channel } from '../ipc/channel.ts';
 import type { Received } from '../ipc/message.ts';
 import { openRing, type Ring, SlotPool } from '../ipc/ring.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
-import { SLOT_MAX_BYTES } from '../keys/slot.ts';
 import {
   DELETE,
   FETCH,
@@ -44,22 +43,21 @@ import {
   UNSEAL_DONE,
   VERIFY_PACK,
 } from '../messages/data.ts';
-import { INITIALIZE, KEYS_ARE, LOAD, LOADED, PARENT_DONE, READ_KEYS, RINGS } from '../messages/parent.ts';
+import { INITIALIZE, LOAD, LOADED, PARENT_DONE, RINGS } from '../messages/parent.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { CONFIG_NAME } from '../repository/config.ts';
-import { CONFIG_MAX_BYTES, SEGMENT_SEALED_MAX_BYTES } from '../repository/constants.ts';
+import { SEGMENT_SEALED_MAX_BYTES } from '../repository/constants.ts';
 import type { IndexCodec } from '../repository/indexes.ts';
 import { readFooter } from '../repository/pack.ts';
 import type { SegmentClass } from '../repository/segment.ts';
 import { Store } from '../repository/store.ts';
 import { mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 import { SEALED_READ_SLOTS, slotRange } from './rings.ts';
+import { serveKeys } from './storage/keys.ts';
 import { serveWriters } from './storage/writers.ts';
 
 const ID_BYTES = 32;
 const PAGE_BYTES = 4096;
-/** Key slots of one repository. */
-const KEY_SLOTS_MAX = 64;
 /** Objects that a listing may name in one message. */
 const NAMES_MAX = 65536;
 
@@ -76,10 +74,10 @@ class RemoteCodec implements IndexCodec {
     this.#crypto = crypto;
   }
 
-  async openIndex(kind: 'footer' | 'index', name: string, sealed: Buffer): Promise<Buffer> {
+  async openIndex(kind: 'footer' | 'index', name: string, sealed: Buffer, epoch: number): Promise<Buffer> {
     const request = {
       kind: kind === 'footer' ? 'packs' : 'index',
-      objects: [{ name, data: sealed }],
+      objects: [{ name, data: sealed, epoch }],
     } as const;
     const { payload } = await this.#crypto.query(
       OPEN_OBJECTS,
@@ -92,8 +90,8 @@ class RemoteCodec implements IndexCodec {
     return opened.data;
   }
 
-  async sealIndex(kind: 'footer' | 'index', name: string, plaintext: Buffer): Promise<Buffer> {
-    const request = { kind: kind === 'footer' ? 'packs' : 'index', name, data: plaintext } as const;
+  async sealIndex(kind: 'footer' | 'index', name: string, plaintext: Buffer, epoch: number): Promise<Buffer> {
+    const request = { kind: kind === 'footer' ? 'packs' : 'index', name, data: plaintext, epoch } as const;
     const { payload } = await this.#crypto.query(SEAL_OBJECT, request, OBJECT);
     return payload.data;
   }
@@ -154,7 +152,8 @@ class Storage {
     });
     chunker.handler(DELETE, async (message) => {
       const { kind, name } = message.payload;
-      if (kind !== 'snapshots') throw new Failure('remove', kind, { kind: 'not-permitted' });
+      if (kind !== 'snapshots' && kind !== 'log')
+        throw new Failure('remove', kind, { kind: 'not-permitted' });
       await store.backend.delete(kind, name);
       chunker.reply(message, OK, {});
     });
@@ -190,8 +189,8 @@ class Storage {
       const channel = this.#workers[worker];
       if (channel === undefined)
         throw new Failure('read segment', '', { cause: `no crypto worker ${worker}` });
-      const length = await this.#store.read(segment, this.#ring.slot(sealed));
-      channel.message(UNSEAL, { request, sealed, length, slot });
+      const { length, epoch } = await this.#store.readSealed(segment, this.#ring.slot(sealed));
+      channel.message(UNSEAL, { request, sealed, length, slot, epoch });
     } catch (error) {
       this.#reads.release(sealed);
       this.#chunker.message(FETCH_FAILED, { request, ...toWire(error) });
@@ -290,18 +289,10 @@ export function storage(context: ChildContext): void {
     ring = openRing(message.fds[0] ?? -1, sealed.slots, sealed.slotBytes, 'write');
     parent.reply(message, PARENT_DONE, {});
   });
-  let backend: FsBackend | undefined;
-  const opened = (): FsBackend => {
-    if (backend === undefined) throw new Failure('use repository', '', { cause: 'it is not open yet' });
-    return backend;
-  };
-  parent.handler(READ_KEYS, async (message) => {
-    backend = await FsBackend.open('/', { random: randomBytes });
-    parent.reply(message, KEYS_ARE, await readKeys(backend));
-  });
+  const opening = serveKeys(context);
   parent.handler(INITIALIZE, async (message) => {
     const { config, slotName, slot } = message.payload;
-    backend = await FsBackend.create('/', { random: randomBytes });
+    const backend = await FsBackend.create('/', { random: randomBytes });
     // the configuration last: a repository without it is none
     await backend.put('keys', slotName, [slot], { ifAbsent: true });
     if (!(await backend.put('config', CONFIG_NAME, [config], { ifAbsent: true })))
@@ -320,13 +311,15 @@ export function storage(context: ChildContext): void {
     const codec = new RemoteCodec(first);
     const memory = new TableMemory();
     const store = await Store.open({
-      backend: opened(),
+      backend: opening.backend(),
       codec,
       random: randomBytes,
       allocate: (bytes) => memory.allocate(bytes),
       onTable: (buffer) => memory.announce(buffer, chunker),
       onLoss: (failure) => chunker.message(STORE_FAILED, toWire(failure)),
+      epoch: message.payload.epoch,
     });
+    opening.loaded(store);
     if (store.orphans.length > 0 || store.problems.length > 0) await store.recover();
     await store.backend.reserve();
     new Storage(store, codec, ring, chunker, connected);
@@ -335,24 +328,4 @@ export function storage(context: ChildContext): void {
   });
   context.onPeer('chunker', () => undefined);
   context.onPeer('crypto', () => undefined);
-}
-
-/** The configuration object and the key slots; a place without them is no repository. */
-async function readKeys(backend: FsBackend): Promise<PayloadOf<typeof KEYS_ARE.shape>> {
-  const config = await backend.get('config', CONFIG_NAME);
-  if (config === undefined)
-    throw new Failure('open repository', '', {
-      cause: 'it is not a repository: there is no config object',
-      kind: 'no-repository',
-      remedy: 'plakarctl create makes one',
-    });
-  if (config.length > CONFIG_MAX_BYTES)
-    throw new Failure('open repository', '', { cause: 'config object is too long', kind: 'damaged' });
-  const names = (await backend.list('keys')).sort().slice(0, KEY_SLOTS_MAX);
-  const slots: { name: string; data: Buffer }[] = [];
-  for (const name of names) {
-    const data = await backend.get('keys', name);
-    if (data !== undefined && data.length <= SLOT_MAX_BYTES) slots.push({ name, data });
-  }
-  return { config, slots };
 }

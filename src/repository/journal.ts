@@ -14,11 +14,19 @@ import {
   type LogEntry,
   type LogHead,
   logName,
+  parseLogName,
 } from './log.ts';
 import type { Problem } from './problem.ts';
+import { snapshotId } from './snapshot.ts';
+
+const SNAPSHOTS = 'snapshots/';
 
 /** How often an append makes way for another daemon on this host. */
 const ATTEMPTS = 16;
+/** How often the log is listed again because entries went meanwhile. */
+const LOOKS = 8;
+/** A chain with more entries gets a checkpoint, and entries before that go. */
+export const CHAIN_ENTRIES_MAX = 1024;
 
 export interface JournalParts {
   list(kind: 'log' | 'snapshots'): Promise<string[]>;
@@ -28,6 +36,10 @@ export interface JournalParts {
   ): Promise<readonly { readonly data?: Buffer | undefined; readonly why?: string | undefined }[]>;
   /** Seals an entry and stores it; false where there is one of that name. Space for it is found even on a full disk. */
   add(name: string, plaintext: Buffer): Promise<boolean>;
+  /** Removes entries that a checkpoint has taken the place of. */
+  remove(names: readonly string[]): Promise<void>;
+  /** Remembers where chains end, beyond the life of this process; `accept`: and that this repository is the right one. */
+  remember(heads: readonly LogHead[], accept: boolean): Promise<void>;
   readonly now: () => number;
 }
 
@@ -46,12 +58,21 @@ export class Journal {
   readonly #remembered = new Map<string, LogHead>();
   readonly #log = new Log();
   #appending: Promise<unknown> = Promise.resolve();
+  /** what was found at the opening, and has not been accepted */
+  #found: readonly Problem[] = [];
 
-  /** `remembered` is what `heads` was when this host last looked. */
-  constructor(chain: string, parts: JournalParts, remembered: readonly LogHead[] = []) {
+  constructor(chain: string, parts: JournalParts) {
     this.#chain = chain;
     this.#parts = parts;
-    for (const head of remembered) this.#remembered.set(head.chain, head);
+  }
+
+  /**
+   * Takes over what was remembered: `heads` as it was when this host last
+   * looked, and what is known to be wrong with the repository from that.
+   */
+  recall(heads: readonly LogHead[], found: readonly Problem[] = []): void {
+    this.#found = found;
+    for (const head of heads) this.#remembered.set(head.chain, head);
   }
 
   /** What to remember of this repository. */
@@ -59,48 +80,96 @@ export class Journal {
     return [...this.#remembered.values()];
   }
 
-  /** Reads entries that are new. */
+  /** Reads entries that are new; again, where some went between listing and reading: a checkpoint has come. */
   async #refresh(): Promise<void> {
-    const names = await this.#parts.list('log');
-    this.#log.retain(new Set(names));
-    const wanted = names.filter((name) => !this.#log.has(name));
-    const opened = await this.#parts.open(wanted);
-    opened.forEach(({ data, why }, i) => {
-      const name = wanted[i] ?? '';
-      try {
-        if (data !== undefined) this.#log.add(name, data);
-        else if (why !== undefined) this.#log.addDamaged(name, why);
-      } catch (error) {
-        if (!(error instanceof Failure)) throw error;
-        this.#log.addDamaged(name, error.message);
-      }
-    });
+    for (let look = 0; look < LOOKS; look++) {
+      const names = await this.#parts.list('log');
+      this.#log.retain(new Set(names));
+      const wanted = names.filter((name) => !this.#log.has(name));
+      const opened = await this.#parts.open(wanted);
+      let isWhole = true;
+      opened.forEach(({ data, why }, i) => {
+        const name = wanted[i] ?? '';
+        if (data === undefined && why === undefined) isWhole = false;
+        try {
+          if (data !== undefined) this.#log.add(name, data);
+          else if (why !== undefined) this.#log.addDamaged(name, why);
+        } catch (error) {
+          if (!(error instanceof Failure)) throw error;
+          this.#log.addDamaged(name, error.message);
+        }
+      });
+      if (isWhole) return;
+    }
   }
 
   /** Appends to this host's chain: durable when it resolves. One after another. */
-  append(what: LogEntry['what'], snapshots: readonly Buffer[]): Promise<void> {
-    const appended = this.#appending.then(async () => {
-      for (let at = 0; at < snapshots.length; at += LOG_SNAPSHOTS_MAX)
-        await this.#append(what, snapshots.slice(at, at + LOG_SNAPSHOTS_MAX));
+  append(what: 'made' | 'removed', snapshots: readonly Buffer[]): Promise<void> {
+    return this.#inTurn(async () => {
+      for (let at = 0; at < snapshots.length; at += LOG_SNAPSHOTS_MAX) {
+        const some = snapshots.slice(at, at + LOG_SNAPSHOTS_MAX);
+        await this.#append(this.#chain, () => ({ what, snapshots: some }));
+      }
+      if (this.#log.length(this.#chain) > CHAIN_ENTRIES_MAX) await this.#shorten(this.#sound([this.#chain]));
+      await this.#remember();
     });
-    this.#appending = appended.catch(() => undefined);
-    return appended;
   }
 
-  async #append(what: LogEntry['what'], snapshots: readonly Buffer[]): Promise<void> {
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#appending.then(work);
+    this.#appending = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Shortens the chains that have grown long, whoever wrote them; removes what shortening has left before. */
+  compact(): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#refresh();
+      this.#advance();
+      const long = this.#log.chains().filter((chain) => this.#log.length(chain) > CHAIN_ENTRIES_MAX / 4);
+      await this.#shorten(this.#sound(long));
+      await this.#remember();
+    });
+  }
+
+  /** The chains that nothing is wrong with: what is, must not be lost in a checkpoint. */
+  #sound(chains: readonly string[]): string[] {
+    const broken = new Set(this.#log.verify(this.heads).map(chainOfProblem));
+    return chains.filter((chain) => !broken.has(chain));
+  }
+
+  /** Writes a checkpoint to each of the chains; then entries before it go. A kill in between leaves some of those. */
+  async #shorten(chains: readonly string[]): Promise<void> {
+    for (const chain of chains)
+      await this.#append(chain, () => {
+        const said = this.#log.checkpoint(chain);
+        return said && { what: 'checkpoint', ...said };
+      });
+    const superseded = this.#log.superseded();
+    if (superseded.length === 0) return;
+    await this.#parts.remove(superseded);
+    await this.#refresh();
+  }
+
+  /** Appends what `make` says of the log as it is then; nothing where that is undefined. */
+  async #append(chain: string, make: () => Omit<LogEntry, 'previous' | 'timeMs'> | undefined): Promise<void> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       await this.#refresh();
       this.#advance();
-      const head = this.#log.head(this.#chain);
-      const name = logName(this.#chain, (head?.sequence ?? 0) + 1);
-      const previous = head?.digest ?? LOG_BEGINNING;
-      const plaintext = encodeLogEntry({ what, timeMs: this.#parts.now(), previous, snapshots });
+      const said = make();
+      if (said === undefined) return;
+      const head = this.#log.head(chain);
+      // behind an entry that is damaged, nobody can tell what came before
+      const last = this.#log.last(chain);
+      const previous = head?.sequence === last ? head.digest : LOG_BEGINNING;
+      const name = logName(chain, last + 1);
+      const plaintext = encodeLogEntry({ ...said, timeMs: this.#parts.now(), previous });
       if (!(await this.#parts.add(name, plaintext))) continue;
       this.#log.add(name, plaintext);
       this.#advance();
       return;
     }
-    throw new Failure('append to log', this.#chain, {
+    throw new Failure('append to log', chain, {
       cause: 'others on this host are too busy',
       kind: 'busy',
     });
@@ -116,6 +185,31 @@ export class Journal {
     }
   }
 
+  async #remember(accept = false): Promise<void> {
+    await this.#parts.remember(this.heads, accept);
+  }
+
+  /**
+   * Takes the repository as it is now for right: what has vanished is noted as
+   * removed, chains that are broken begin anew with a checkpoint, and what this
+   * host remembered is forgotten. Returns what was wrong.
+   */
+  async accept(): Promise<Problem[]> {
+    const problems = await this.verify();
+    const vanished = problems
+      .filter(({ object }) => object.startsWith(SNAPSHOTS))
+      .map(({ object }) => snapshotId(object.slice(SNAPSHOTS.length)));
+    if (vanished.length > 0) await this.append('removed', vanished);
+    await this.#inTurn(async () => {
+      this.#remembered.clear();
+      this.#found = [];
+      await this.#shorten([...new Set(this.#log.verify().map(chainOfProblem))]);
+      this.#advance();
+      await this.#remember(true);
+    });
+    return problems;
+  }
+
   /** What is wrong with the log, and which snapshots it misses. */
   async verify(): Promise<Problem[]> {
     // snapshots first: one that is made meanwhile is there before its entry, one that is removed goes after its tombstone
@@ -127,9 +221,15 @@ export class Journal {
       await this.#refresh();
       vanished = this.#log.vanished(present).filter((name) => vanished.includes(name));
     }
-    const problems = this.#log.verify(this.heads);
+    const problems = [...this.#found, ...this.#log.verify(this.heads)];
     this.#advance();
+    await this.#remember();
     const text = 'it has vanished: the log says that it was made, and not that it was removed';
-    return [...problems, ...vanished.map((name) => ({ object: `snapshots/${name}`, text }))];
+    return [...problems, ...vanished.map((name) => ({ object: `${SNAPSHOTS}${name}`, text }))];
   }
+}
+
+/** The chain of the log that a problem is with. */
+function chainOfProblem({ object }: Problem): string {
+  return parseLogName(object.slice(object.indexOf('/') + 1)).chain;
 }

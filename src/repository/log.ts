@@ -12,12 +12,18 @@
  *
  *   offset size
  *        0    1  version, 1
- *        1    1  what: 1 made, 2 removed
+ *        1    1  what: 1 made, 2 removed, 3 checkpoint
  *        2    2  zero
  *        4    4  count of snapshots
  *        8    8  time, ms since 1970
  *       16   32  previous: SHA-256 of the plaintext of the entry before; zero in the first
  *       48  16n  ids of the snapshots
+ *   48+16n  16m  of a checkpoint alone: ids of snapshots that were removed
+ *
+ * A checkpoint takes the place of all entries of its chain before it, which
+ * need not be there any more: it names the snapshots that they say were made,
+ * and that no chain says were removed; and those that they say were removed, and
+ * that another chain says were made. So a log stays short, whatever it lives through.
  *
  * A removal is written before the snapshot goes (the tombstone), a snapshot
  * before its entry: so whatever the log says was made, and does not say was
@@ -25,9 +31,9 @@
  */
 import { hash } from 'node:crypto';
 import { Failure } from '../error.ts';
-import { checkHeader, encodeHeader, HEADER_BYTES, MAGIC } from '../keys/frame.ts';
+import { checkHeader, encodeHeader, HEADER_BYTES, MAGIC, UnknownVersion } from '../keys/frame.ts';
 import type { Problem } from './problem.ts';
-import { snapshotName } from './snapshot.ts';
+import { snapshotId, snapshotName } from './snapshot.ts';
 
 export const LOG_SNAPSHOTS_MAX = 4096;
 const VERSION = 1;
@@ -35,16 +41,20 @@ const FIXED_BYTES = 48;
 const DIGEST_BYTES = 32;
 const ID_BYTES = 16;
 const CHAIN_CHARS = 32;
-const WHAT = ['', 'made', 'removed'] as const;
+const WHAT = ['', 'made', 'removed', 'checkpoint'] as const;
+/** Snapshots in one checkpoint, made and removed. */
+export const CHECKPOINT_SNAPSHOTS_MAX = 65_536;
 
 export interface LogEntry {
-  readonly what: 'made' | 'removed';
+  readonly what: 'made' | 'removed' | 'checkpoint';
   /** ms since 1970, by the clock of the host */
   readonly timeMs: number;
   /** logDigest of the entry before, or zeros */
   readonly previous: Buffer;
   /** 16 bytes each */
   readonly snapshots: readonly Buffer[];
+  /** of a checkpoint: those that were removed, 16 bytes each */
+  readonly removed?: readonly Buffer[];
 }
 
 /** Where a chain ended when somebody looked. */
@@ -77,43 +87,54 @@ export function logDigest(plaintext: Buffer): Buffer {
   return hash('sha256', plaintext, 'buffer');
 }
 
-export function encodeLogEntry({ what, timeMs, previous, snapshots }: LogEntry): Buffer {
-  if (snapshots.length < 1 || snapshots.length > LOG_SNAPSHOTS_MAX || previous.length !== DIGEST_BYTES)
-    throw new Failure('encode log entry', '', { cause: `${snapshots.length} snapshots` });
-  const plaintext = Buffer.alloc(FIXED_BYTES + snapshots.length * ID_BYTES);
+export function encodeLogEntry({ what, timeMs, previous, snapshots, removed = [] }: LogEntry): Buffer {
+  const ids = [...snapshots, ...removed];
+  if (!isCount(what, snapshots.length, removed.length) || previous.length !== DIGEST_BYTES)
+    throw new Failure('encode log entry', '', { cause: `${ids.length} snapshots` });
+  const plaintext = Buffer.alloc(FIXED_BYTES + ids.length * ID_BYTES);
   plaintext[0] = VERSION;
   plaintext[1] = WHAT.indexOf(what);
   plaintext.writeUInt32LE(snapshots.length, 4);
   plaintext.writeBigUInt64LE(BigInt(Math.max(0, Math.trunc(timeMs))), 8);
   previous.copy(plaintext, 16);
-  for (const [i, id] of snapshots.entries()) id.copy(plaintext, FIXED_BYTES + i * ID_BYTES, 0, ID_BYTES);
+  for (const [i, id] of ids.entries()) id.copy(plaintext, FIXED_BYTES + i * ID_BYTES, 0, ID_BYTES);
   return plaintext;
+}
+
+/** Whether an entry may name so many. */
+function isCount(what: LogEntry['what'], snapshots: number, removed: number): boolean {
+  if (what === 'checkpoint') return snapshots + removed <= CHECKPOINT_SNAPSHOTS_MAX;
+  return snapshots >= 1 && snapshots <= LOG_SNAPSHOTS_MAX && removed === 0;
 }
 
 /** The entry; throws a Failure of kind 'damaged'. */
 export function decodeLogEntry(plaintext: Buffer, name: string): LogEntry {
   const fail = (cause: string) => new Failure('decode', `log/${name}`, { cause, kind: 'damaged' });
-  if (plaintext.length < FIXED_BYTES + ID_BYTES) throw fail('truncated');
+  if (plaintext.length < FIXED_BYTES) throw fail('truncated');
+  const version = plaintext[0] ?? 0;
+  if (version > VERSION) throw new UnknownVersion(`log/${name}`, `version ${version}`);
   const what = WHAT[plaintext[1] ?? 0];
-  if (plaintext[0] !== VERSION || what === undefined || what === '' || plaintext.readUInt16LE(2) !== 0)
+  if (version !== VERSION || what === undefined || what === '' || plaintext.readUInt16LE(2) !== 0)
     throw fail('unknown version or content');
   const count = plaintext.readUInt32LE(4);
-  if (count > LOG_SNAPSHOTS_MAX || plaintext.length !== FIXED_BYTES + count * ID_BYTES)
+  const removed = (plaintext.length - FIXED_BYTES) / ID_BYTES - count;
+  if (!Number.isInteger(removed) || removed < 0 || !isCount(what, count, removed))
     throw fail(`${count} snapshots in ${plaintext.length} bytes`);
-  const snapshots: Buffer[] = [];
+  const ids: Buffer[] = [];
   for (let at = FIXED_BYTES; at < plaintext.length; at += ID_BYTES)
-    snapshots.push(plaintext.subarray(at, at + ID_BYTES));
+    ids.push(plaintext.subarray(at, at + ID_BYTES));
   return {
     what,
     timeMs: Number(plaintext.readBigUInt64LE(8)),
     previous: plaintext.subarray(16, FIXED_BYTES),
-    snapshots,
+    snapshots: ids.slice(0, count),
+    ...(what === 'checkpoint' ? { removed: ids.slice(count) } : {}),
   };
 }
 
-/** The object that holds `sealed`. */
-export function frameLogEntry(sealed: Buffer): Buffer {
-  return Buffer.concat([encodeHeader(MAGIC.log), sealed]);
+/** The object that holds `sealed`, with a key of `epoch`. */
+export function frameLogEntry(sealed: Buffer, epoch?: number): Buffer {
+  return Buffer.concat([encodeHeader(MAGIC.log, epoch), sealed]);
 }
 
 /** The sealed part of an entry's object, a view. Throws a Failure of kind 'damaged'. */
@@ -169,17 +190,81 @@ export class Log {
     return { chain, sequence, digest: entries.get(sequence)?.digest ?? LOG_BEGINNING };
   }
 
+  /** The highest number of an entry, be it damaged; 0 in an empty chain. */
+  last(chain: string): number {
+    let last = this.head(chain)?.sequence ?? 0;
+    for (const name of this.#damaged.keys()) {
+      const entry = parseLogName(name);
+      if (entry.chain === chain && entry.sequence > last) last = entry.sequence;
+    }
+    return last;
+  }
+
+  /** The names of the chains that anything is known of. */
+  chains(): string[] {
+    const damaged = [...this.#damaged.keys()].map((name) => parseLogName(name).chain);
+    return [...new Set([...this.#chains.keys(), ...damaged])];
+  }
+
+  /** How many entries of a chain there are. */
+  length(chain: string): number {
+    return this.#chains.get(chain)?.size ?? 0;
+  }
+
+  /** The number of a chain's last checkpoint, from where on it counts; 0 where it has none. */
+  #start(chain: string): number {
+    let start = 0;
+    for (const [sequence, { entry }] of this.#chains.get(chain) ?? [])
+      if (entry.what === 'checkpoint' && sequence > start) start = sequence;
+    return start;
+  }
+
+  /** The names of entries that a checkpoint has taken the place of. */
+  superseded(): string[] {
+    return this.chains().flatMap((chain) => {
+      const start = this.#start(chain);
+      const known = [...(this.#chains.get(chain)?.keys() ?? [])];
+      const damaged = [...this.#damaged.keys()]
+        .map(parseLogName)
+        .filter((name) => name.chain === chain)
+        .map(({ sequence }) => sequence);
+      return [...known, ...damaged]
+        .filter((sequence) => sequence < start)
+        .map((sequence) => logName(chain, sequence));
+    });
+  }
+
+  /** What a checkpoint of a chain says, as of what is known; undefined where that is too much for one. */
+  checkpoint(chain: string): Pick<LogEntry, 'snapshots' | 'removed'> | undefined {
+    const removedByAny = this.snapshots('removed');
+    const madeByOthers = this.#said('made', (each) => each !== chain);
+    const made = [...this.#said('made', (each) => each === chain)];
+    const removed = [...this.#said('removed', (each) => each === chain)];
+    const snapshots = made.filter((name) => !removedByAny.has(name)).map(snapshotId);
+    const tombstones = removed.filter((name) => madeByOthers.has(name)).map(snapshotId);
+    return snapshots.length + tombstones.length > CHECKPOINT_SNAPSHOTS_MAX
+      ? undefined
+      : { snapshots, removed: tombstones };
+  }
+
   /** The heads of all chains: what to remember. */
   heads(): LogHead[] {
     return [...this.#chains.keys()].flatMap((chain) => this.head(chain) ?? []);
   }
 
   /** The names of snapshots that an entry of any chain says this of. */
-  snapshots(what: LogEntry['what']): Set<string> {
+  snapshots(what: 'made' | 'removed'): Set<string> {
+    return this.#said(what, () => true);
+  }
+
+  #said(what: 'made' | 'removed', ofChain: (chain: string) => boolean): Set<string> {
     const names = new Set<string>();
-    for (const entries of this.#chains.values())
-      for (const { entry } of entries.values())
-        if (entry.what === what) for (const id of entry.snapshots) names.add(snapshotName(id));
+    for (const [chain, entries] of this.#chains) {
+      if (!ofChain(chain)) continue;
+      const start = this.#start(chain);
+      for (const [sequence, { entry }] of entries)
+        if (sequence >= start) for (const id of saidOf(entry, what)) names.add(snapshotName(id));
+    }
     return names;
   }
 
@@ -191,7 +276,10 @@ export class Log {
 
   /** Entries that are damaged, missing, or do not follow from the one before; and what `remembered` contradicts. */
   verify(remembered: readonly LogHead[] = []): Problem[] {
-    const problems: Problem[] = [...this.#damaged].map(([name, text]) => ({ object: `log/${name}`, text }));
+    const superseded = new Set(this.superseded());
+    const problems: Problem[] = [...this.#damaged]
+      .filter(([name]) => !superseded.has(name))
+      .map(([name, text]) => ({ object: `log/${name}`, text }));
     for (const [chain, entries] of this.#chains) this.#verifyChain(chain, entries, problems);
     for (const head of remembered) {
       const problem = this.#contradiction(head);
@@ -201,9 +289,11 @@ export class Log {
   }
 
   #verifyChain(chain: string, entries: ReadonlyMap<number, Known>, problems: Problem[]): void {
-    let sequence = 0;
-    let previous: Buffer | undefined = LOG_BEGINNING;
+    const start = this.#start(chain);
+    let sequence = Math.max(0, start - 1);
+    let previous: Buffer | undefined = start === 0 ? LOG_BEGINNING : entries.get(start)?.entry.previous;
     for (const next of [...entries.keys()].sort((a, b) => a - b)) {
+      if (next < start) continue;
       const missing = next - sequence - 1;
       const object = `log/${logName(chain, missing > 0 ? sequence + 1 : next)}`;
       const known = entries.get(next);
@@ -235,4 +325,11 @@ export class Log {
       return { object, text: 'it is not the entry that was here: this is another state of the repository' };
     return undefined;
   }
+}
+
+/** The snapshots that an entry says were made, or removed. */
+function saidOf(entry: LogEntry, what: 'made' | 'removed'): readonly Buffer[] {
+  if (entry.what === what) return entry.snapshots;
+  if (entry.what !== 'checkpoint') return [];
+  return what === 'made' ? entry.snapshots : (entry.removed ?? []);
 }

@@ -4,11 +4,9 @@
  * Called by store.ts when it is opened or cleaned up, and by repairs. Owns the
  * rule that no index object goes before others name what it may have named.
  */
-import { Failure } from '../error.ts';
-import { UnknownVersion } from '../keys/frame.ts';
 import type { PackRecord } from './index.ts';
 import { readFooter } from './pack.ts';
-import { noteMended, noteProblem, PACK_IS_MISSING, problemOf } from './problem.ts';
+import { isUnreadable, noteMended, noteProblem, PACK_IS_MISSING, problemOf } from './problem.ts';
 import type { Store } from './store.ts';
 
 /**
@@ -26,8 +24,7 @@ export async function recover(store: Store): Promise<void> {
       if (record !== undefined && store.adoptOrphan(record)) adopted++;
     } catch (error) {
       // what a newer program wrote is named, and left alone
-      if (!(error instanceof UnknownVersion) && !(error instanceof Failure && error.kind === 'damaged'))
-        throw error;
+      if (!isUnreadable(error)) throw error;
       if (store.marks.quarantined.has(name)) continue;
       noteProblem(store.problems, problemOf(`packs/${name}`, error));
       isWhole = false;

@@ -195,6 +195,10 @@ export class Life {
       },
       add: (name, plaintext) =>
         backend.put('log', name, [frameLogEntry(plaintext)], { ifAbsent: true, urgent: true }),
+      remove: async (names) => {
+        for (const name of names) await backend.delete('log', name);
+      },
+      remember: async () => undefined,
       now: () => this.#time,
     });
     return { actor, store, journal, leases: new Map(), tasks: 0, cleaning: false };

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
+import { UnknownVersion } from '../../src/keys/frame.ts';
 import {
   decodeLogEntry,
   encodeLogEntry,
@@ -52,9 +53,9 @@ describe('log entries', () => {
     for (let length = 0; length < plaintext.length; length++)
       assert.throws(() => decodeLogEntry(plaintext.subarray(0, length), 'x'), damaged);
     for (const [at, value] of [
-      [0, 2],
+      [0, 0],
       [1, 0],
-      [1, 3],
+      [1, 4],
       [2, 1],
       [4, 3],
       [7, 255],
@@ -63,6 +64,9 @@ describe('log entries', () => {
       bad[at] = value;
       assert.throws(() => decodeLogEntry(bad, 'x'), damaged);
     }
+    const later = Buffer.from(plaintext);
+    later[0] = 2;
+    assert.throws(() => decodeLogEntry(later, 'x'), UnknownVersion);
   });
 
   test('an entry without snapshots, or with too many, is not made', () => {

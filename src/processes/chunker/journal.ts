@@ -1,12 +1,15 @@
 /** The log (journal.ts of the repository) over storage and crypto. Made by the chunker once it has its keys. */
 import type { Channel } from '../../ipc/channel.ts';
+import { headerEpoch } from '../../keys/frame.ts';
 import {
+  DELETE,
   GET,
   NAMES,
   NAMES_ARE,
   OBJECT,
   OBJECTS,
   OBJECTS_MAX,
+  OK,
   OPEN_OBJECTS,
   PUT,
   PUT_IS,
@@ -18,6 +21,9 @@ import { frameLogEntry, type LogHead, unframeLogEntry } from '../../repository/l
 /** Entries asked for at once. */
 const BATCH = Math.min(512, OBJECTS_MAX);
 
+/** Entries removed at once. */
+const REMOVALS = 16;
+
 interface Opened {
   data?: Buffer | undefined;
   why?: string | undefined;
@@ -28,28 +34,32 @@ export function openJournal(
   chain: string,
   peers: { readonly storage: Channel; readonly crypto: Channel },
   now: () => number,
-  remembered: readonly LogHead[] = [],
+  remember: (heads: readonly LogHead[], accept: boolean) => Promise<void>,
 ): Journal {
   const { storage, crypto } = peers;
-  return new Journal(
-    chain,
-    {
-      list: async (kind) => (await storage.query(NAMES, { kind }, NAMES_ARE)).payload.names,
-      open: async (names) => {
-        const entries: Opened[] = [];
-        while (entries.length < names.length)
-          entries.push(...(await openSome(names.slice(entries.length, entries.length + BATCH), peers)));
-        return entries;
-      },
-      add: async (name, plaintext) => {
-        const sealed = await crypto.query(SEAL_OBJECT, { kind: 'log', name, data: plaintext }, OBJECT);
-        const data = frameLogEntry(sealed.payload.data);
-        return (await storage.query(PUT, { kind: 'log', name, data }, PUT_IS)).payload.made;
-      },
-      now,
+  return new Journal(chain, {
+    list: async (kind) => (await storage.query(NAMES, { kind }, NAMES_ARE)).payload.names,
+    open: async (names) => {
+      const entries: Opened[] = [];
+      while (entries.length < names.length)
+        entries.push(...(await openSome(names.slice(entries.length, entries.length + BATCH), peers)));
+      return entries;
     },
-    remembered,
-  );
+    add: async (name, plaintext) => {
+      const request = { kind: 'log', name, data: plaintext, epoch: undefined } as const;
+      const sealed = await crypto.query(SEAL_OBJECT, request, OBJECT);
+      const data = frameLogEntry(sealed.payload.data, sealed.payload.epoch);
+      return (await storage.query(PUT, { kind: 'log', name, data }, PUT_IS)).payload.made;
+    },
+    remove: async (names) => {
+      for (let at = 0; at < names.length; at += REMOVALS) {
+        const some = names.slice(at, at + REMOVALS);
+        await Promise.all(some.map((name) => storage.query(DELETE, { kind: 'log', name }, OK)));
+      }
+    },
+    remember,
+    now,
+  });
 }
 
 /** As many as storage gives at once, at least one. */
@@ -59,12 +69,13 @@ async function openSome(
 ): Promise<Opened[]> {
   const { payload } = await storage.query(GET, { kind: 'log', names: [...names] }, OBJECTS);
   const entries: Opened[] = payload.objects.map(({ why }) => ({ why }));
-  const sealed: { name: string; data: Buffer }[] = [];
+  const sealed: { name: string; data: Buffer; epoch: number }[] = [];
   const places: number[] = [];
   payload.objects.forEach(({ data }, i) => {
     if (data === undefined) return;
     try {
-      sealed.push({ name: names[i] ?? '', data: unframeLogEntry(data, names[i] ?? '') });
+      const name = names[i] ?? '';
+      sealed.push({ name, data: unframeLogEntry(data, name), epoch: headerEpoch(data) });
       places.push(i);
     } catch (error) {
       entries[i] = { why: error instanceof Error ? error.message : String(error) };

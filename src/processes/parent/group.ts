@@ -3,63 +3,41 @@
  * workers and storage, started together when they are first needed, given their
  * rings and keys, and ready when the index is loaded. As they share those, they
  * fall together too: when one dies the others are put down, and all come back.
- * Owns the order in which that happens, and that each key goes to the process
- * that may hold it alone.
+ * Owns the order in which that happens; its keys are in keys.ts.
  */
-import { chownSync, closeSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { chownSync, closeSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Repository } from '../../config/config.ts';
 import { describe, Failure } from '../../error.ts';
-import { derivePurposeKeys, FIRST_EPOCH, MASTER_KEY_BYTES } from '../../keys/derive.ts';
+import type { PayloadOf } from '../../ipc/shape.ts';
 import { FORMAT } from '../../keys/frame.ts';
-import type { Credential } from '../../keys/slot.ts';
 import type { Log } from '../../log.ts';
-import {
-  CHUNKER_KEYS,
-  CRYPTO_KEYS,
-  INITIALIZE,
-  KEYS_ARE,
-  LOAD,
-  LOADED,
-  MAKE_SLOT,
-  PARENT_DONE,
-  READ_KEYS,
-  RINGS,
-  SLOT_MADE,
-  UNLOCK,
-  UNLOCKED,
-} from '../../messages/parent.ts';
+import { MEMORY, type REMEMBER } from '../../messages/memory.ts';
+import { INITIALIZE, LOAD, LOADED, PARENT_DONE, RINGS } from '../../messages/parent.ts';
 import { Backoff } from '../../privsep/backoff.ts';
 import { child } from '../../privsep/declare.ts';
 import type { Exit } from '../../privsep/start.ts';
 import type { Supervisor } from '../../privsep/supervise.ts';
 import type { User } from '../../privsep/user.ts';
-import {
-  CONFIG_NAME,
-  decodeConfig,
-  encodeConfig,
-  newConfig,
-  type RepositoryConfig,
-} from '../../repository/config.ts';
+import { CONFIG_NAME, encodeConfig, newConfig, type RepositoryConfig } from '../../repository/config.ts';
 import { snapshotName } from '../../repository/snapshot.ts';
 import { memfdCreate } from '../../sys/memory.ts';
 import { PLAIN_SLOT_BYTES, plainSlots, SEALED_SLOT_BYTES, sealedSlots, slotRange } from '../rings.ts';
+import { EMPTY_DIRECTORY } from './empty.ts';
+import { RepositoryKeys } from './keys.ts';
+import type { RepositoryMemory } from './memory.ts';
 
-/** The root directory of children that need no files. */
-export const EMPTY_DIRECTORY = '/var/empty';
-const CREDENTIAL_MAX_BYTES = 64 << 10;
 const WORKERS_MAX = 64;
 const DESCRIPTORS_MAX = 4096;
-/** Argon2 on a slow machine, at the highest cost that slots allow. */
-const KEYS_TIMEOUT_MS = 600_000;
 /** A job waits for processes that come back within this; else it fails and says so. */
 const PATIENCE_MS = 5000;
 
 export interface GroupTools {
   readonly supervisor: Supervisor;
   readonly log: Log;
+  readonly memory: RepositoryMemory;
   readonly stopping: AbortSignal;
   readonly now: () => number;
   /** of a monotonic clock */
@@ -84,10 +62,13 @@ export class RepositoryGroup {
   readonly #repository: Repository;
   readonly #tools: GroupTools;
   readonly #workers: number;
+  readonly keys: RepositoryKeys;
   #ready: Promise<ReadyRepository> | undefined;
   readonly #backoff = new Backoff();
   readonly #retired = new AbortController();
   #creating = false;
+  /** of the repository that was opened last */
+  #id = '';
   /** the first death since the processes were last started */
   #fallen: Failure | undefined;
   /** when they come back, of the monotonic clock, while `state` is 'waiting' */
@@ -99,17 +80,27 @@ export class RepositoryGroup {
     this.#tools = tools;
     const cpus = tools.cpus ?? availableParallelism() - 1;
     this.#workers = Math.min(WORKERS_MAX, Math.max(1, cpus));
+    const [storage = '', ...others] = this.#names;
+    this.keys = new RepositoryKeys(repository, tools, {
+      storage,
+      workers: others.filter((name) => name !== this.chunker),
+      chunker: this.chunker,
+    });
   }
 
   get chunker(): string {
     return `chunker ${this.#repository.name}`;
   }
 
+  get #storage(): string {
+    return `storage ${this.#repository.name}`;
+  }
+
   /** Storage first: its root directory is what is most likely to be missing. */
   get #names(): string[] {
     const { name } = this.#repository;
     const workers = slotRange(0, this.#workers).map((i) => `crypto ${name}/${i}`);
-    return [`storage ${name}`, ...workers, this.chunker];
+    return [this.#storage, ...workers, this.chunker];
   }
 
   /** Brings the processes up, if they are not; whoever asks meanwhile waits for the same. */
@@ -127,8 +118,16 @@ export class RepositoryGroup {
           remedy: `they are started again in ${Math.ceil(waitMs / 1000)} s`,
         }),
       );
+    if (this.state === 'ready' && this.#ready !== undefined) return this.#noticed(this.#ready);
     this.#ready ??= this.#open();
     return this.#ready;
+  }
+
+  /** A job begins with what others have done to the keys since. */
+  async #noticed(ready: Promise<ReadyRepository>): Promise<ReadyRepository> {
+    const repository = await ready;
+    await this.keys.notice();
+    return repository;
   }
 
   async #open(): Promise<ReadyRepository> {
@@ -195,22 +194,20 @@ export class RepositoryGroup {
     this.#fallen = undefined;
     this.#checkDirectory();
     await this.#startProcesses();
-    const { supervisor } = this.#tools;
-    const { payload } = await supervisor.channel(this.#names[0] ?? '').query(READ_KEYS, {}, KEYS_ARE);
-    const config = decodeConfig(payload.config);
-    const credential = this.#credential();
-    const opened = await this.#askKeys(credential.type, (channel) =>
-      channel.query(
-        UNLOCK,
-        { repository: config.repository, credential: secretOf(credential), slots: payload.slots },
-        UNLOCKED,
-      ),
-    );
-    const { master, epoch } = opened.payload;
-    await this.#handOut(config, payload.config, master, epoch);
+    const { config, epoch } = await this.keys.open();
+    const { supervisor, memory } = this.#tools;
+    this.#id = snapshotName(config.repository);
+    const recalled = await memory.recall(this.#id, this.#repository.location.path);
+    await supervisor.channel(this.chunker).query(MEMORY, recalled, PARENT_DONE);
+    await this.#tools.supervisor.channel(this.#storage).query(LOAD, { epoch }, LOADED);
     if (this.#fallen !== undefined) throw this.#fallen;
     this.state = 'ready';
     return describeConfig(config);
+  }
+
+  /** For its chunker. */
+  async remember(what: PayloadOf<typeof REMEMBER.shape>): Promise<void> {
+    if (this.#id !== '') await this.#tools.memory.remember(this.#id, this.#repository.location.path, what);
   }
 
   /** A repository's directory must be there: its processes have nowhere to live otherwise. */
@@ -295,71 +292,6 @@ export class RepositoryGroup {
     }
   }
 
-  /** What opens the repository, read anew each time so that a changed file needs no restart. */
-  #credential(): Credential {
-    const { encryption } = this.#repository;
-    if (encryption.kind === 'none') return { type: 'none' };
-    let secret: Buffer;
-    try {
-      secret = readFileSync(encryption.path).subarray(0, CREDENTIAL_MAX_BYTES);
-    } catch (cause) {
-      throw new Failure('read key file', encryption.path, { cause });
-    }
-    if (encryption.kind === 'keyfile') return { type: 'key file', secret };
-    // a passphrase ends where its line does
-    const newline = secret.indexOf(0x0a);
-    const line = newline < 0 ? secret : secret.subarray(0, newline);
-    if (line.length === 0)
-      throw new Failure('read passphrase', encryption.path, { cause: 'its first line is empty' });
-    return { type: 'passphrase', secret: line };
-  }
-
-  /** Asks a process that is there for this question only. */
-  async #askKeys<T>(
-    type: Credential['type'],
-    ask: (channel: ReturnType<Supervisor['channel']>) => Promise<T>,
-  ): Promise<T> {
-    const { supervisor, cryptoUser } = this.#tools;
-    const name = `keys ${this.#repository.name}`;
-    supervisor.declare(
-      child('keys')
-        .instance(this.#repository.name)
-        .user(cryptoUser)
-        .chroot(EMPTY_DIRECTORY)
-        .profile('worker')
-        .mayComputeFor(KEYS_TIMEOUT_MS)
-        .settings({ type }),
-    );
-    await supervisor.start([name]);
-    try {
-      return await ask(supervisor.channel(name));
-    } finally {
-      await supervisor.stop([name]);
-      supervisor.forget(name);
-    }
-  }
-
-  async #handOut(config: RepositoryConfig, object: Buffer, master: Buffer, epoch: number): Promise<void> {
-    const { supervisor } = this.#tools;
-    const keys = derivePurposeKeys(master, epoch, object);
-    master.fill(0);
-    const { segment, index, snapshot, log } = keys;
-    const [storage, ...others] = this.#names;
-    for (const name of others) {
-      const channel = supervisor.channel(name);
-      if (name === this.chunker)
-        await channel.query(CHUNKER_KEYS, { id: keys.chunkId, chunking: keys.chunking }, PARENT_DONE);
-      else
-        await channel.query(
-          CRYPTO_KEYS,
-          { repository: config.repository, epoch, segment, index, snapshot, log },
-          PARENT_DONE,
-        );
-    }
-    for (const key of Object.values(keys)) key.fill(0);
-    await supervisor.channel(storage ?? '').query(LOAD, {}, LOADED);
-  }
-
   /** Makes the repository: its directory, configuration object and first key slot. Returns its id. */
   async create(): Promise<string> {
     const { name, location } = this.#repository;
@@ -376,37 +308,21 @@ export class RepositoryGroup {
   }
 
   async #create(): Promise<string> {
-    const { supervisor, random, now, storageUser } = this.#tools;
+    const { supervisor, memory, random, now, storageUser } = this.#tools;
     const { location, name } = this.#repository;
     makeDirectory(location.path, storageUser);
-    const credential = this.#credential();
+    memory.forgetPlace(location.path);
     const repository = random(16);
     // RFC 9562 section 5.4: version 4, variant 10
     repository[6] = ((repository[6] ?? 0) & 0x0f) | 0x40;
     repository[8] = ((repository[8] ?? 0) & 0x3f) | 0x80;
-    const config = encodeConfig(newConfig(repository, now(), credential.type !== 'none'));
-    const master = random(MASTER_KEY_BYTES);
-    const made = await this.#askKeys(credential.type, (channel) =>
-      channel.query(
-        MAKE_SLOT,
-        {
-          repository,
-          credential: secretOf(credential),
-          master,
-          epoch: FIRST_EPOCH,
-          label: `created with ${name}`,
-          created: now(),
-        },
-        SLOT_MADE,
-      ),
-    );
-    master.fill(0);
+    const config = encodeConfig(newConfig(repository, now(), this.#repository.encryption.kind !== 'none'));
+    const slot = await this.keys.firstSlot(repository, `created with ${name}`);
     this.#declare();
     await supervisor.start(this.#names.slice(0, 1));
-    const slotName = random(8).toString('hex');
     await supervisor
-      .channel(this.#names[0] ?? '')
-      .query(INITIALIZE, { config, slotName, slot: made.payload.slot }, PARENT_DONE);
+      .channel(this.#storage)
+      .query(INITIALIZE, { config, slotName: slot.name, slot: slot.data }, PARENT_DONE);
     return snapshotName(repository);
   }
 
@@ -426,10 +342,6 @@ export class RepositoryGroup {
     await this.#putDown();
     for (const name of this.#names) this.#tools.supervisor.forget(name);
   }
-}
-
-function secretOf(credential: Credential): Buffer | undefined {
-  return credential.type === 'none' ? undefined : credential.secret;
 }
 
 function describeConfig(config: RepositoryConfig): ReadyRepository {
