@@ -11,6 +11,7 @@ export const KEY_BYTES = 32;
 export const CHUNK_ID_BYTES = 32;
 /** Epochs count the master keys of a repository, from 1. */
 export const FIRST_EPOCH = 1;
+export const EPOCH_MAX = 0xffff_ffff;
 
 /** What a chunk holds; it is part of the id, so that no kind can pass for another. */
 export const CHUNK_DATA = 1;

@@ -8,6 +8,7 @@
 import { Packr, Unpackr } from 'msgpackr';
 import { Failure } from '../error.ts';
 import type { Shape } from '../ipc/shape.ts';
+import { UnknownVersion } from './frame.ts';
 
 /** How deep lists and maps may nest in an object. */
 const DEPTH_MAX = 8;
@@ -21,12 +22,28 @@ export function encodeMsgpack(value: object): Buffer {
   return Buffer.from(packr.pack(value));
 }
 
-/** Decodes exactly one value and checks it against `shape`; throws a Failure of kind 'damaged'. */
+/** The only version of every map that has one. */
+const VERSION = 1;
+
+/**
+ * Decodes exactly one value and checks it against `shape`; throws a Failure of
+ * kind 'damaged', or an UnknownVersion where it is a map of a later `version`.
+ */
 export function decodeMsgpack<T>(bytes: Buffer, shape: Shape<T>, object: string): T {
   if (skipValue(bytes, 0, 0) !== bytes.length)
     throw new Failure('decode', object, { cause: 'malformed msgpack', kind: 'damaged' });
+  let value: unknown;
   try {
-    return shape(unpackr.unpack(bytes), object);
+    value = unpackr.unpack(bytes);
+  } catch (cause) {
+    throw new Failure('decode', object, { cause, kind: 'damaged' });
+  }
+  // a later version may have other fields, so it is refused before those are looked at
+  const version = typeof value === 'object' && value !== null ? Reflect.get(value, 'version') : undefined;
+  if (typeof version === 'number' && version > VERSION)
+    throw new UnknownVersion(object, `version ${version}`);
+  try {
+    return shape(value, object);
   } catch (cause) {
     throw new Failure('decode', object, { cause, kind: 'damaged' });
   }

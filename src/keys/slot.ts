@@ -1,7 +1,8 @@
 /**
- * Key slots: the master key of a repository, sealed for one credential. Called
+ * Key slots: the root key of a repository, sealed for one credential. Called
  * where a repository is made or unlocked. Owns the bounds on Argon2id and the
- * rule that a slot opens only for the repository it was made for.
+ * rule that a slot opens only for the repository it was made for. What the root
+ * key opens is in keyring.ts.
  *
  * A slot is a plain object (frame.ts) with this content:
  *
@@ -10,7 +11,7 @@
  *        4    n  parameters, msgpack
  *      4+n   24  nonce
  *     28+n   32  commitment
- *     60+n   52  sealed: XChaCha20-Poly1305 of master key (32) ‖ epoch (u32), with its tag
+ *     60+n   52  sealed: XChaCha20-Poly1305 of root key (32) ‖ generation (u32), with its tag
  *
  * The credential gives 64 bytes: the first 32 are the sealing key, the last 32
  * make the commitment, HMAC-SHA-256(those, "plakard 1 commitment" ‖ associated
@@ -57,10 +58,12 @@ export type Credential =
   | { readonly type: 'none' };
 
 /** What a slot protects. */
-export interface MasterKey {
+export interface RootKey {
   readonly key: Buffer;
-  readonly epoch: number;
+  /** counts the root keys of a repository, from FIRST_GENERATION */
+  readonly generation: number;
 }
+export const FIRST_GENERATION = 1;
 
 const parameters = record({
   argon2: optional(
@@ -81,7 +84,7 @@ export type SlotParameters = PayloadOf<typeof parameters>;
 
 export interface SlotOptions {
   readonly repositoryId: Buffer;
-  readonly master: MasterKey;
+  readonly root: RootKey;
   readonly credential: Credential;
   readonly label: string;
   readonly createdMs: number;
@@ -92,10 +95,9 @@ export interface SlotOptions {
 
 /** A new slot, as stored. With the default cost a passphrase takes most of a second. */
 export function createSlot(options: SlotOptions): Buffer {
-  const { repositoryId, master, credential, random } = options;
+  const { repositoryId, root, credential, random } = options;
   checkRepositoryId(repositoryId);
-  if (master.key.length !== MASTER_KEY_BYTES)
-    throw new Failure('make key slot', '', { cause: 'bad master key' });
+  if (root.key.length !== MASTER_KEY_BYTES) throw new Failure('make key slot', '', { cause: 'bad root key' });
   const { memoryKiB, passes, lanes } = options.cost ?? ARGON2_DEFAULT;
   const chosen: SlotParameters = {
     ...(credential.type === 'passphrase' ? { argon2: { lanes, memoryKiB, passes } } : {}),
@@ -113,8 +115,8 @@ export function createSlot(options: SlotOptions): Buffer {
   const nonce = random(NONCE_BYTES);
   const keys = slotKeys(chosen, credential, 'make key slot', options.label);
   const secret = Buffer.alloc(SECRET_BYTES);
-  master.key.copy(secret);
-  secret.writeUInt32LE(master.epoch, MASTER_KEY_BYTES);
+  root.key.copy(secret);
+  secret.writeUInt32LE(root.generation, MASTER_KEY_BYTES);
   const sealed = xchacha20poly1305(keys.sealing, nonce, aad).encrypt(secret);
   secret.fill(0);
   return encodePlain(
@@ -158,12 +160,7 @@ export function inspectSlot(slot: Buffer, name: string): SlotParameters {
  * type with the wrong secret, throws a Failure of kind 'wrong-key'; a slot
  * that is torn or flipped one of kind 'damaged'.
  */
-export function openSlot(
-  slot: Buffer,
-  name: string,
-  repositoryId: Buffer,
-  credential: Credential,
-): MasterKey {
+export function openSlot(slot: Buffer, name: string, repositoryId: Buffer, credential: Credential): RootKey {
   checkRepositoryId(repositoryId);
   const object = `keys/${name}`;
   const parts = decodeSlot(slot, name);
@@ -182,9 +179,10 @@ export function openSlot(
   } catch (cause) {
     throw new Failure('open key slot', object, { cause, kind: 'damaged' });
   }
-  const epoch = secret.readUInt32LE(MASTER_KEY_BYTES);
-  if (epoch < 1) throw new Failure('open key slot', object, { cause: 'epoch 0', kind: 'damaged' });
-  return { key: secret.subarray(0, MASTER_KEY_BYTES), epoch };
+  const generation = secret.readUInt32LE(MASTER_KEY_BYTES);
+  if (generation < FIRST_GENERATION)
+    throw new Failure('open key slot', object, { cause: `generation ${generation}`, kind: 'damaged' });
+  return { key: secret.subarray(0, MASTER_KEY_BYTES), generation };
 }
 
 function checkRepositoryId(id: Buffer): void {

@@ -5,10 +5,9 @@
  */
 import { message } from '../ipc/message.ts';
 import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
-import { NAME_MAX_CHARS, status } from './client.ts';
+import { NAME_MAX_CHARS, policy, status } from './client.ts';
 
 const name = text(NAME_MAX_CHARS);
-const key = bytes(32, 32);
 
 /**
  * control → parent: bring up (and connect) what a job on these needs, and leave
@@ -49,7 +48,14 @@ export const CONTROL_SETTINGS = message(
   record({
     host: text(256),
     repositories: list(
-      record({ name, location: text(4096), compression: text(32), encryption: boolean }),
+      record({
+        name,
+        location: text(4096),
+        compression: text(32),
+        encryption: boolean,
+        /** what `keep` goes by, where it is given no policy of its own */
+        keep: optional(policy),
+      }),
       256,
     ),
     sources: list(record({ name, paths: list(text(4096), 64) }), 256),
@@ -58,14 +64,6 @@ export const CONTROL_SETTINGS = message(
   { maxBytes: 2 << 20 },
 );
 
-/** parent → storage: the configuration object and key slots, as stored. */
-export const READ_KEYS = message(202, 'read keys', nothing);
-export const KEYS_ARE = message(
-  203,
-  'keys are',
-  record({ config: bytes(64 << 10), slots: list(record({ name: text(64), data: bytes(64 << 10) }), 64) }),
-  { maxBytes: 2 << 20 },
-);
 /** parent → storage: write a new repository's configuration object and first key slot. */
 export const INITIALIZE = message(
   204,
@@ -73,57 +71,10 @@ export const INITIALIZE = message(
   record({ config: bytes(64 << 10), slotName: text(64), slot: bytes(64 << 10) }),
   { maxBytes: 256 << 10 },
 );
-/** parent → storage: the keys are in place; load the index. */
-export const LOAD = message(205, 'load', nothing);
+/** parent → storage: the keys are in place; load the index. New packs are of this epoch. */
+export const LOAD = message(205, 'load', record({ epoch: integer(1, 0xffff_ffff) }));
 export const LOADED = message(206, 'loaded', record({ chunks: integer(), packs: integer() }));
 
-/** parent → keys: open a slot, or make one. */
-export const UNLOCK = message(
-  207,
-  'unlock',
-  record({
-    repository: bytes(16, 16),
-    credential: optional(bytes(64 << 10)),
-    slots: list(record({ name: text(64), data: bytes(64 << 10) }), 64),
-  }),
-  { maxBytes: 5 << 20 },
-);
-export const UNLOCKED = message(
-  208,
-  'unlocked',
-  record({ master: key, epoch: integer(1, 0xffffffff), slot: text(64) }),
-);
-export const MAKE_SLOT = message(
-  209,
-  'make slot',
-  record({
-    repository: bytes(16, 16),
-    credential: optional(bytes(64 << 10)),
-    master: key,
-    epoch: integer(1, 0xffffffff),
-    label: text(128),
-    created: real,
-  }),
-  { maxBytes: 128 << 10 },
-);
-export const SLOT_MADE = message(210, 'slot made', record({ slot: bytes(64 << 10) }), {
-  maxBytes: 128 << 10,
-});
-
-/** parent → chunker and crypto: the keys each may hold, and the rings. */
-export const CHUNKER_KEYS = message(211, 'chunker keys', record({ id: key, chunking: key }));
-export const CRYPTO_KEYS = message(
-  212,
-  'crypto keys',
-  record({
-    repository: bytes(16, 16),
-    epoch: integer(1, 0xffffffff),
-    segment: key,
-    index: key,
-    snapshot: key,
-    log: key,
-  }),
-);
 /** parent → members of a repository: its shared rings, as descriptors in the order of `rings`. */
 export const RINGS = message(
   213,
@@ -147,8 +98,27 @@ export const RELEASE = message(216, 'release', record({ job: integer(1), snapsho
 /** control → parent: which death since then was the end of a job on these? */
 export const WHY = message(217, 'why', record({ repository: name, source: optional(name), sinceMs: real }));
 export const WHY_IS = message(218, 'why is', record({ text: optional(text(4096)) }));
-/** parent → control: push a source, as the schedule says. */
-export const RUN_PUSH = message(219, 'run push', record({ repository: name, source: name }));
-export const PUSH_RUN = message(220, 'push run', record({ snapshot: text(36) }));
+/** parent → control: do what the schedule says; the first of a sync's repositories is `repository`. */
+export const RUN_TASK = message(
+  219,
+  'run task',
+  record({
+    operation: oneOf('push', 'keep', 'check', 'cleanup', 'sync'),
+    repository: name,
+    source: optional(name),
+    depth: optional(oneOf('fast', 'snapshot', 'full')),
+    other: optional(name),
+    direction: optional(oneOf('to', 'from', 'with')),
+  }),
+);
+/** Its snapshot, or what else it came to. */
+export const TASK_RUN = message(
+  220,
+  'task run',
+  record({ snapshot: optional(text(36)), result: optional(text(4096)) }),
+);
+/** control → parent: the schedule waits, for so many seconds or until it is told to go on. Answered by PARENT_DONE. */
+export const PARENT_PAUSE = message(342, 'pause', record({ seconds: optional(integer(1)) }));
+export const PARENT_RESUME = message(343, 'resume', nothing);
 /** control → parent: log more or less; answered by PARENT_DONE. */
 export const PARENT_LOG = message(221, 'set log', record({ verbose: boolean }));

@@ -28,7 +28,8 @@ import {
   UNSEAL,
   UNSEAL_DONE,
 } from '../messages/data.ts';
-import { CRYPTO_KEYS, PARENT_DONE, RINGS } from '../messages/parent.ts';
+import { CRYPTO_KEYS } from '../messages/keys.ts';
+import { PARENT_DONE, RINGS } from '../messages/parent.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import {
   SEGMENT_CHUNKS_MAX,
@@ -64,17 +65,52 @@ type Unseal = PayloadOf<typeof UNSEAL.shape>;
 /** What waits to be done: at most as much as there are slots. */
 type Work = { readonly seal: Seal } | { readonly unseal: Unseal };
 
-/** An object kind's sealing key and what it is bound as, by who may ask. */
-interface ObjectSealer {
-  readonly sealer: Sealer;
+/** The purposes that sealing keys are for. */
+type Purpose = 'segment' | 'index' | 'snapshot' | 'log';
+type Sealers = Readonly<Record<Purpose, Sealer>>;
+
+/** An object kind's purpose and what it is bound as, by who may ask. */
+interface ObjectSealing {
+  readonly purpose: Purpose;
   readonly kind: SealedKind;
+}
+
+/** The keys of all epochs; new data is sealed with the newest. */
+class Epochs {
+  readonly #sealers = new Map<number, Sealers>();
+  newest = 0;
+
+  /** Takes keys over, and wipes them; a rotation only adds to them. */
+  add(epochs: PayloadOf<typeof CRYPTO_KEYS.shape>['epochs']): void {
+    for (const { epoch, segment, index, snapshot, log } of epochs) {
+      if (!this.#sealers.has(epoch))
+        this.#sealers.set(epoch, {
+          segment: new Sealer(segment, randomBytes),
+          index: new Sealer(index, randomBytes),
+          snapshot: new Sealer(snapshot, randomBytes),
+          log: new Sealer(log, randomBytes),
+        });
+      this.newest = Math.max(this.newest, epoch);
+      // the sealers hold what they derived; nothing needs the message's copy any more
+      for (const key of [segment, index, snapshot, log]) key.fill(0);
+    }
+  }
+
+  of(epoch: number, purpose: Purpose): Sealer {
+    const sealers = this.#sealers.get(epoch);
+    if (sealers !== undefined) return sealers[purpose];
+    throw new Failure('open sealed', '', {
+      cause: `it is sealed under epoch ${epoch}, of which there is no key`,
+      kind: 'damaged',
+    });
+  }
 }
 
 class Worker {
   readonly #repository: Buffer;
   readonly #codec: SegmentCodec;
   readonly #level: number;
-  readonly #epoch: number;
+  readonly #epochs: Epochs;
   readonly #plain: Ring;
   readonly #sealed: Ring;
   readonly #slots: SlotPool;
@@ -84,17 +120,18 @@ class Worker {
   #scheduled = false;
 
   constructor(
-    keys: PayloadOf<typeof CRYPTO_KEYS.shape>,
+    repository: Buffer,
+    epochs: Epochs,
     settings: CryptoSettings,
     rings: { plain: Ring; sealed: Ring },
     peers: { chunker: Channel; storage: Channel },
   ) {
-    this.#repository = keys.repository;
+    this.#repository = repository;
     this.#level = settings.level;
-    this.#epoch = keys.epoch;
+    this.#epochs = epochs;
     this.#codec = new SegmentCodec(
-      new Sealer(keys.segment, randomBytes),
-      associatedData(keys.repository, SEALED_SEGMENT),
+      epochs.of(epochs.newest, 'segment'),
+      associatedData(repository, SEALED_SEGMENT),
     );
     this.#plain = rings.plain;
     this.#sealed = rings.sealed;
@@ -102,16 +139,13 @@ class Worker {
     this.#slots = new SlotPool(slotRange(first, SEALED_WORKER_SLOTS));
     this.#chunker = peers.chunker;
     this.#storage = peers.storage;
-    const index = new Sealer(keys.index, randomBytes);
-    const snapshot = new Sealer(keys.snapshot, randomBytes);
-    const log = new Sealer(keys.log, randomBytes);
     this.#serve(peers.storage, {
-      packs: { sealer: index, kind: SEALED_FOOTER },
-      index: { sealer: index, kind: SEALED_INDEX },
+      packs: { purpose: 'index', kind: SEALED_FOOTER },
+      index: { purpose: 'index', kind: SEALED_INDEX },
     });
     this.#serve(peers.chunker, {
-      snapshots: { sealer: snapshot, kind: SEALED_SNAPSHOT },
-      log: { sealer: log, kind: SEALED_LOG },
+      snapshots: { purpose: 'snapshot', kind: SEALED_SNAPSHOT },
+      log: { purpose: 'log', kind: SEALED_LOG },
     });
     peers.chunker.handler(SEAL, ({ payload }) => this.#queue({ seal: payload }));
     peers.storage.handler(UNSEAL, ({ payload }) => this.#queue({ unseal: payload }));
@@ -123,23 +157,25 @@ class Worker {
   }
 
   /** Answers SEAL_OBJECT and OPEN_OBJECTS for the kinds that this peer may ask about. */
-  #serve(peer: Channel, kinds: Readonly<Record<string, ObjectSealer>>): void {
-    const sealerOf = (kind: string): ObjectSealer => {
+  #serve(peer: Channel, kinds: Readonly<Record<string, ObjectSealing>>): void {
+    const sealingOf = (kind: string): ObjectSealing => {
       const found = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
       if (found === undefined) throw new Failure('seal object', kind, { kind: 'not-permitted' });
       return found;
     };
     peer.handler(SEAL_OBJECT, (message) => {
-      const { kind, name, data } = message.payload;
-      const { sealer, kind: bound } = sealerOf(kind);
+      const { kind, name, data, epoch = this.#epochs.newest } = message.payload;
+      const { purpose, kind: bound } = sealingOf(kind);
+      const sealer = this.#epochs.of(epoch, purpose);
       const sealed = sealPadded(sealer, data, associatedData(this.#repository, bound, name));
-      peer.reply(message, OBJECT, { data: sealed });
+      peer.reply(message, OBJECT, { data: sealed, epoch });
     });
     peer.handler(OPEN_OBJECTS, (message: Received<PayloadOf<typeof OPEN_OBJECTS.shape>>) => {
       const { kind, objects } = message.payload;
-      const { sealer, kind: bound } = sealerOf(kind);
-      const opened = objects.map(({ name, data }) => {
+      const { purpose, kind: bound } = sealingOf(kind);
+      const opened = objects.map(({ name, data, epoch }) => {
         try {
+          const sealer = this.#epochs.of(epoch, purpose);
           return {
             data: openPadded(sealer, data, associatedData(this.#repository, bound, name)),
             why: undefined,
@@ -186,6 +222,8 @@ class Worker {
       const plain = this.#plain.slot(slot);
       const out = this.#sealed.slot(target);
       const raw = plain.subarray(0, length);
+      const epoch = this.#epochs.newest;
+      this.#codec.sealer = this.#epochs.of(epoch, 'segment');
       const sealedBytes = this.#codec.pack(raw, kind as SegmentClass, this.#level, out);
       this.#codec.verify(out.subarray(0, sealedBytes), raw, kind as SegmentClass);
       plain.copy(
@@ -200,7 +238,7 @@ class Worker {
         length: sealedBytes,
         count,
         kind,
-        epoch: this.#epoch,
+        epoch,
       });
       this.#chunker.message(SEALED, { slot, sealedBytes });
     } catch (error) {
@@ -210,10 +248,11 @@ class Worker {
     }
   }
 
-  #unseal({ request, sealed, length, slot }: Unseal): void {
+  #unseal({ request, sealed, length, slot, epoch }: Unseal): void {
     try {
       if (length > SEGMENT_SEALED_MAX_BYTES)
         throw new Failure('open segment', '', { cause: 'length out of range' });
+      this.#codec.sealer = this.#epochs.of(epoch, 'segment');
       const { rawLength } = this.#codec.unpack(
         this.#sealed.slot(sealed).subarray(0, length),
         this.#plain.slot(slot),
@@ -240,20 +279,17 @@ export function crypto(context: ChildContext): void {
       resolve({ plain, sealed });
     });
   });
+  const epochs = new Epochs();
+  let isServing = false;
   context.parent.handler(CRYPTO_KEYS, async (message) => {
     const chunker = context.peer('chunker');
     const storage = context.peer('storage');
     if (chunker === undefined || storage === undefined)
       throw new Failure('take keys', '', { cause: 'chunker or storage is not connected' });
-    new Worker(message.payload, settings, await rings, { chunker, storage });
-    // the sealers hold what they derived; nothing needs the message's copy any more
-    for (const key of [
-      message.payload.segment,
-      message.payload.index,
-      message.payload.snapshot,
-      message.payload.log,
-    ])
-      key.fill(0);
+    const { repository } = message.payload;
+    epochs.add(message.payload.epochs);
+    if (!isServing) new Worker(repository, epochs, settings, await rings, { chunker, storage });
+    isServing = true;
     context.parent.reply(message, PARENT_DONE, {});
   });
   // they speak only when the parent has told them that this worker has its keys

@@ -19,14 +19,14 @@ import { SEGMENT_RAW_MAX_BYTES } from './constants.ts';
 import { INDEX_ID_BYTES, type PackRecord } from './index.ts';
 import type { SegmentRecord } from './listing.ts';
 import { type FooterOpener, readFooter } from './pack.ts';
-import { type Problem, problemOf } from './problem.ts';
+import { isUnreadable, type Problem, problemOf } from './problem.ts';
 import { CLASS_DATA, SegmentReader, type Unpacked } from './segment.ts';
 import type { Store } from './store.ts';
 import { type IdTable, PendingTable } from './table.ts';
 
-/** Damage is a problem; anything else that fails ends the check. */
+/** What cannot be read is a problem; anything else that fails ends the check. */
 function problemOrThrow(object: string, error: unknown): Problem {
-  if (error instanceof Failure && error.kind === 'damaged') return problemOf(object, error);
+  if (isUnreadable(error)) return problemOf(object, error);
   throw error;
 }
 

@@ -110,9 +110,9 @@ function decodePack(reader: ListingReader): PackRecord {
   return { name, packBytes, segments };
 }
 
-/** The object that holds `sealed`: what is put. */
-export function frameIndex(sealed: Buffer): Buffer[] {
-  return [encodeHeader(MAGIC.index), sealed];
+/** The object that holds `sealed`, with a key of `epoch`: what is put. */
+export function frameIndex(sealed: Buffer, epoch?: number): Buffer[] {
+  return [encodeHeader(MAGIC.index, epoch), sealed];
 }
 
 /** The sealed part of an index object, a view. Throws a Failure of kind 'damaged'. */

@@ -5,7 +5,7 @@
  * written before old ones go.
  */
 import type { Backend } from '../backends/objects.ts';
-import { Failure } from '../error.ts';
+import { headerEpoch } from '../keys/frame.ts';
 import {
   decodeIndex,
   encodeIndex,
@@ -14,28 +14,35 @@ import {
   type PackRecord,
   unframeIndex,
 } from './index.ts';
-import { type Problem, problemOf } from './problem.ts';
+import { isUnreadable, type Problem, problemOf } from './problem.ts';
 
 /** Index objects of fewer packs than SMALL_PACKS that are left alone. */
 const SMALL_MAX = 16;
 const SMALL_PACKS = 64;
 
-/** Opens and seals footers and index objects, where the keys are. `name` is the pack's or the index object's. */
+/**
+ * Opens and seals footers and index objects, where the keys are, under the key
+ * of `epoch`. `name` is the pack's or the index object's.
+ */
 export interface IndexCodec {
-  openIndex(kind: 'footer' | 'index', name: string, sealed: Buffer): Promise<Buffer>;
-  sealIndex(kind: 'footer' | 'index', name: string, plaintext: Buffer): Promise<Buffer>;
+  openIndex(kind: 'footer' | 'index', name: string, sealed: Buffer, epoch: number): Promise<Buffer>;
+  sealIndex(kind: 'footer' | 'index', name: string, plaintext: Buffer, epoch: number): Promise<Buffer>;
 }
 
 export interface IndexesOptions {
   readonly backend: Backend;
   readonly codec: IndexCodec;
   readonly random: (bytes: number) => Buffer;
+  /** the epoch of what is written */
+  readonly epoch: () => number;
 }
 
 export class Indexes {
   readonly #options: IndexesOptions;
   /** those that were read or written, and the names of the packs in each */
   readonly #packs = new Map<string, readonly string[]>();
+  /** the epochs of those that can be read */
+  readonly epochs = new Map<string, number>();
   /** those that cannot be read */
   readonly damaged = new Set<string>();
   #writing: Promise<unknown> = Promise.resolve();
@@ -56,7 +63,7 @@ export class Indexes {
         this.#note(name, packs);
         fresh.push(...packs);
       } catch (error) {
-        if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
+        if (!isUnreadable(error)) throw error;
         problems.push(problemOf(`index/${name}`, error));
         this.damaged.add(name);
         this.#packs.set(name, []);
@@ -73,6 +80,7 @@ export class Indexes {
 
   #forget(name: string): void {
     this.#packs.delete(name);
+    this.epochs.delete(name);
     this.damaged.delete(name);
   }
 
@@ -80,7 +88,11 @@ export class Indexes {
     const { backend, codec } = this.#options;
     const object = await backend.get('index', name);
     if (object === undefined) return undefined;
-    return decodeIndex(await codec.openIndex('index', name, unframeIndex(object, name)), name);
+    const sealed = unframeIndex(object, name);
+    const epoch = headerEpoch(object);
+    const packs = decodeIndex(await codec.openIndex('index', name, sealed, epoch), name);
+    this.epochs.set(name, epoch);
+    return packs;
   }
 
   /** Everything that known index objects say, one object after another. */
@@ -119,15 +131,17 @@ export class Indexes {
     const name = random(16).toString('hex');
     const plaintext = encodeIndex(packs);
     decodeIndex(plaintext, name);
-    const sealed = await codec.sealIndex('index', name, plaintext);
-    await backend.put('index', name, frameIndex(sealed));
+    const epoch = this.#options.epoch();
+    const sealed = await codec.sealIndex('index', name, plaintext, epoch);
+    await backend.put('index', name, frameIndex(sealed, epoch));
+    this.epochs.set(name, epoch);
     this.#note(name, packs);
   }
 
-  /** Writes the objects that name packs which are `gone` anew, without them, and merges small ones if there are many. */
-  rewrite(gone: ReadonlySet<string>): Promise<void> {
+  /** Writes the objects that name packs which are `gone` anew, without them, and those of epochs before `since`, and merges small ones if there are many. */
+  rewrite(gone: ReadonlySet<string>, since = 0): Promise<void> {
     return this.#inTurn(async () => {
-      const old = this.#toRewrite(gone);
+      const old = this.#toRewrite(gone, since);
       const kept = new Map<string, PackRecord>();
       for (const name of old)
         for (const record of (await this.#read(name)) ?? [])
@@ -137,11 +151,12 @@ export class Indexes {
     });
   }
 
-  #toRewrite(gone: ReadonlySet<string>): Set<string> {
+  #toRewrite(gone: ReadonlySet<string>, since: number): Set<string> {
     const usable = [...this.#packs].filter(([name]) => !this.damaged.has(name));
     const small = usable.filter(([, packs]) => packs.length < SMALL_PACKS);
     const old = new Set(small.length > SMALL_MAX ? small.map(([name]) => name) : []);
-    for (const [name, packs] of usable) if (packs.some((pack) => gone.has(pack))) old.add(name);
+    for (const [name, packs] of usable)
+      if ((this.epochs.get(name) ?? since) < since || packs.some((pack) => gone.has(pack))) old.add(name);
     return old;
   }
 

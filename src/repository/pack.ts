@@ -2,7 +2,7 @@
  * Packs: the unit of storage. Called by store.ts and check.ts; the sealing of
  * the footer happens elsewhere, since storage holds no keys. Owns the layout:
  *
- *   header (frame.ts)                                   16 bytes
+ *   header (frame.ts)                                   16 bytes, of the footer's epoch
  *   sealed segments, one after another                  the first at offset 16
  *   sealed footer (sealed.ts)                           footerLength bytes
  *   u32 footerLength ‖ "plakfoot"                       12 bytes
@@ -83,14 +83,9 @@ export function footerRange(
   return { offset, length };
 }
 
-/** Checks the first HEADER_BYTES of a pack. */
-function checkPackHeader(header: Buffer, name: string): void {
-  checkHeader(header, MAGIC.pack, `packs/${name}`);
-}
-
 /** Opens footers and index objects, where the keys are. */
 export interface FooterOpener {
-  openIndex(kind: 'footer', name: string, sealed: Buffer): Promise<Buffer>;
+  openIndex(kind: 'footer', name: string, sealed: Buffer, epoch: number): Promise<Buffer>;
 }
 
 /**
@@ -110,10 +105,10 @@ export async function readFooter(
   const trailerAt = { offset: packBytes - PACK_TRAILER_BYTES, length: PACK_TRAILER_BYTES };
   const trailer = await backend.get('packs', name, trailerAt);
   if (header === undefined || trailer === undefined) return undefined;
-  checkPackHeader(header, name);
+  const epoch = checkHeader(header, MAGIC.pack, `packs/${name}`);
   const range = footerRange(trailer, packBytes, name);
   const sealed = await backend.get('packs', name, range);
   if (sealed === undefined) return undefined;
-  const plaintext = await opener.openIndex('footer', name, sealed);
+  const plaintext = await opener.openIndex('footer', name, sealed, epoch);
   return { name, packBytes, segments: decodeFooter(plaintext, name, range.offset) };
 }

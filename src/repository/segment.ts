@@ -179,9 +179,9 @@ export interface Unpacked {
   readonly rawLength: number;
 }
 
-/** Raw segments to sealed ones and back, under one key. Reused; not re-entrant. */
+/** Raw segments to sealed ones and back. Reused; not re-entrant. */
 export class SegmentCodec {
-  readonly #sealer: Sealer;
+  #sealer: Sealer;
   readonly #aad: Buffer;
   readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES);
   readonly #content = pinnedBuffer(SEGMENT_SEALED_MAX_BYTES);
@@ -195,6 +195,11 @@ export class SegmentCodec {
   constructor(sealer: Sealer, aad: Buffer) {
     this.#sealer = sealer;
     this.#aad = aad;
+  }
+
+  /** What seals and opens from now on: of another epoch. */
+  set sealer(sealer: Sealer) {
+    this.#sealer = sealer;
   }
 
   /**

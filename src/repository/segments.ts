@@ -109,6 +109,14 @@ export class SegmentTable {
     };
   }
 
+  /** The places of all segments of packs that are not lost. */
+  *places(): Generator<SegmentPlace> {
+    for (let ordinal = 0; ordinal < this.count; ordinal++) {
+      const place = this.place(ordinal);
+      if (place !== undefined) yield place;
+    }
+  }
+
   /** The number of the pack that a segment is in, lost or not; -1 for an ordinal that means nothing. */
   packOf(ordinal: number): number {
     return ordinal >= 0 && ordinal < this.count ? (this.#pack[ordinal] ?? 0) : -1;

@@ -135,9 +135,9 @@ export function snapshotId(name: string): Buffer {
   return Buffer.from(name.replaceAll('-', ''), 'hex');
 }
 
-/** The object that holds `sealed`. */
-export function frameSnapshot(sealed: Buffer): Buffer {
-  return Buffer.concat([encodeHeader(MAGIC.snapshot), sealed]);
+/** The object that holds `sealed`, with a key of `epoch`. */
+export function frameSnapshot(sealed: Buffer, epoch?: number): Buffer {
+  return Buffer.concat([encodeHeader(MAGIC.snapshot, epoch), sealed]);
 }
 
 /** The sealed part of a snapshot object, a view. Throws a Failure of kind 'damaged'. */

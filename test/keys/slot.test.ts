@@ -6,7 +6,7 @@ import { encodePlain, MAGIC } from '../../src/keys/frame.ts';
 import { type Credential, createSlot, inspectSlot, openSlot } from '../../src/keys/slot.ts';
 
 const repositoryId = Buffer.alloc(16, 9);
-const master = { key: randomBytes(32), epoch: 3 };
+const root = { key: randomBytes(32), generation: 3 };
 const cost = { memoryKiB: 8192, passes: 1, lanes: 1 };
 const passphrase: Credential = { type: 'passphrase', secret: Buffer.from('correct horse') };
 const keyFile: Credential = { type: 'key file', secret: randomBytes(64) };
@@ -14,7 +14,7 @@ const keyFile: Credential = { type: 'key file', secret: randomBytes(64) };
 function slotFor(credential: Credential): Buffer {
   return createSlot({
     repositoryId,
-    master,
+    root,
     credential,
     label: 'first',
     createdMs: 1.5e12,
@@ -27,7 +27,7 @@ describe('key slots', () => {
   for (const credential of [passphrase, keyFile, { type: 'none' } as const]) {
     test(`${credential.type}: what was put in comes out`, () => {
       const slot = slotFor(credential);
-      assert.deepEqual(openSlot(slot, 'a', repositoryId, credential), master);
+      assert.deepEqual(openSlot(slot, 'a', repositoryId, credential), root);
       const { type, label, created } = inspectSlot(slot, 'a');
       assert.deepEqual({ type, label, created }, { type: credential.type, label: 'first', created: 1.5e12 });
     });
@@ -90,7 +90,7 @@ describe('key slots', () => {
         () =>
           createSlot({
             repositoryId,
-            master,
+            root,
             credential: passphrase,
             label: '',
             createdMs: 0,

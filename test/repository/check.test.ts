@@ -21,7 +21,7 @@ function toolsFor(backend: MemoryBackend): PackTools {
   return {
     backend,
     hasher,
-    openIndex: (kind, name, sealed) => codec.openIndex(kind, name, sealed),
+    openIndex: (kind, name, sealed, epoch) => codec.openIndex(kind, name, sealed, epoch),
     openSegment: async (sealed, _epoch, out) => segmentCodec.unpack(sealed, out),
   };
 }
@@ -43,7 +43,7 @@ describe('verifying a pack', () => {
       sealSegment([randomBytes(70)]),
     ]);
     const [indexName, index] = [...backend.objects.index.entries()][0] as [string, Buffer];
-    const plaintext = await codec.openIndex('index', indexName, unframeIndex(index, indexName));
+    const plaintext = await codec.openIndex('index', indexName, unframeIndex(index, indexName), 1);
     return { backend, indexed: decodeIndex(plaintext, indexName)[0] };
   }
 

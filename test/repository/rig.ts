@@ -1,6 +1,7 @@
 /** What tests of src/repository share: keys, a codec in the same process, sealed segments with known chunks. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Backend } from '../../src/backends/objects.ts';
+import { Failure } from '../../src/error.ts';
 import { CHUNK_DATA, CHUNK_TREE, ChunkHasher } from '../../src/keys/derive.ts';
 import { Sealer } from '../../src/keys/seal.ts';
 import { SEGMENT_RAW_MAX_BYTES, SEGMENT_SEALED_MAX_BYTES } from '../../src/repository/constants.ts';
@@ -23,22 +24,31 @@ import {
 import { Store, type StoreOptions } from '../../src/repository/store.ts';
 
 export const repositoryId = Buffer.alloc(16, 1);
-const sealer = new Sealer(Buffer.alloc(32, 2), randomBytes);
+/** Epochs that there are keys of. */
+const EPOCHS = 4;
+const sealers = new Map<number, Sealer>();
+function sealerOf(epoch: number): Sealer {
+  if (epoch > EPOCHS) throw new Failure('open sealed', '', { cause: `epoch ${epoch}`, kind: 'damaged' });
+  const sealer = sealers.get(epoch) ?? new Sealer(Buffer.alloc(32, 1 + epoch), randomBytes);
+  sealers.set(epoch, sealer);
+  return sealer;
+}
+const sealer = sealerOf(1);
 export const hasher = new ChunkHasher(Buffer.alloc(32, 3));
 export const segmentCodec = new SegmentCodec(sealer, associatedData(repositoryId, SEALED_SEGMENT));
 
 /** Seals and opens in this process. */
 export const codec: IndexCodec = {
-  async openIndex(kind, name, sealed) {
+  async openIndex(kind, name, sealed, epoch) {
     return openPadded(
-      sealer,
+      sealerOf(epoch),
       sealed,
       associatedData(repositoryId, kind === 'footer' ? SEALED_FOOTER : SEALED_INDEX, name),
     );
   },
-  async sealIndex(kind, name, plaintext) {
+  async sealIndex(kind, name, plaintext, epoch) {
     return sealPadded(
-      sealer,
+      sealerOf(epoch),
       plaintext,
       associatedData(repositoryId, kind === 'footer' ? SEALED_FOOTER : SEALED_INDEX, name),
     );

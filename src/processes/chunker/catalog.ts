@@ -5,6 +5,7 @@
  */
 import { Failure, fromWire } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
+import { headerEpoch } from '../../keys/frame.ts';
 import {
   COMMIT,
   GET,
@@ -74,7 +75,7 @@ export class Catalog {
   /** Loads as many of `names` as storage gives at once; returns how many. */
   async #load(names: readonly string[]): Promise<number> {
     const { payload } = await this.#storage.query(GET, { kind: 'snapshots', names: [...names] }, OBJECTS);
-    const sealed: { name: string; data: Buffer }[] = [];
+    const sealed: { name: string; data: Buffer; epoch: number }[] = [];
     payload.objects.forEach(({ data, why }, i) => {
       const name = names[i] ?? '';
       // one that vanished since the listing is no damage
@@ -83,7 +84,7 @@ export class Catalog {
       } else
         this.#attempt(name, () => {
           if (isVoid(data, name)) this.#void.add(name);
-          else sealed.push({ name, data: unframeSnapshot(data, name) });
+          else sealed.push({ name, data: unframeSnapshot(data, name), epoch: headerEpoch(data) });
         });
     });
     if (sealed.length > 0) {
@@ -171,10 +172,11 @@ export class Catalog {
     const encoded = encodeSnapshot(header);
     const { payload } = await this.#crypto.query(
       SEAL_OBJECT,
-      { kind: 'snapshots', name, data: encoded },
+      { kind: 'snapshots', name, data: encoded, epoch: undefined },
       OBJECT,
     );
-    await this.#storage.query(COMMIT, { snapshot: name, data: frameSnapshot(payload.data) }, OK);
+    const data = frameSnapshot(payload.data, payload.epoch);
+    await this.#storage.query(COMMIT, { snapshot: name, data }, OK);
     return { name, header, encoded };
   }
 }
