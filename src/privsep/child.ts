@@ -21,6 +21,7 @@ import { close, enterRoot, limit } from './confine.ts';
 import { childName } from './declare.ts';
 import { closeUndeclared, PARENT_DESCRIPTORS, PARENT_STREAM, proveDeclared } from './descriptors.ts';
 import { capabilityMask, giveUpRoot } from './drop.ts';
+import { restrict } from './landlock.ts';
 import { BEGIN, FAILED, PEER, PEER_FAILED, PEER_TAKEN, PING, PONG, READY, SETUP, STOP } from './messages.ts';
 import { ParentChannel } from './pace.ts';
 import { type PeerLoser, Peers, type PeerTaker } from './peers.ts';
@@ -149,10 +150,11 @@ async function load(roles: Roles, role: string): Promise<RoleMain> {
   return main;
 }
 
-function confine(setup: Setup): void {
+async function confine(setup: Setup): Promise<void> {
   const threads = new Threads();
   enterRoot(setup.chroot);
   giveUpRoot(setup, setup.capabilities);
+  await restrict(setup.profile);
   limit(setup.limits);
   close(setup.profile, setup.parent);
   const capabilities = capabilityMask(setup.capabilities);
@@ -193,7 +195,7 @@ export async function runChild(
     closeUndeclared();
     const main = await load(roles, role);
     proveDeclared();
-    confine(given);
+    await confine(given);
     const settings: unknown = given.settings === undefined ? undefined : unpack(given.settings);
     context = new ChildContext(role, instance, settings, parent);
     await main(context);

@@ -10,6 +10,14 @@ declare module 'ffi-napi/lib/bindings.js' {
     readonly StaticFunctions: Readonly<Record<'dlsym' | '_errno', Buffer>>;
     ffi_prep_cif(cif: Buffer, count: number, result: Buffer, types: Buffer, abi: number): number;
     ffi_call(cif: Buffer, entry: Buffer, result: Buffer, argv: Buffer): void;
+    /** Makes the call on a thread of libuv's pool; the buffers must live until then. */
+    ffi_call_async(
+      cif: Buffer,
+      entry: Buffer,
+      result: Buffer,
+      argv: Buffer,
+      done: (error: Error | null) => void,
+    ): void;
   }
   const bindings: Bindings;
   export = bindings;

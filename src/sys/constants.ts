@@ -22,6 +22,7 @@ export const RENAME_NOREPLACE = 1;
 
 // openat2.h
 export const RESOLVE_NO_MAGICLINKS = 2;
+export const RESOLVE_NO_SYMLINKS = 4;
 export const RESOLVE_BENEATH = 8;
 
 // stat.h: a mode's type

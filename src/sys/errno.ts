@@ -13,8 +13,19 @@ const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [n
 export const { EPERM, ENOENT, EACCES, EEXIST, EXDEV, ENOTDIR, EISDIR, EINVAL, EMFILE, ENFILE } =
   constants.errno;
 export const { ENOSPC, ERANGE, ENAMETOOLONG, ENOSYS, ENOTEMPTY, ELOOP, ENODATA, EOVERFLOW } = constants.errno;
-export const { EAGAIN, ENOTSUP, ENOBUFS, ECONNREFUSED, ENXIO, EBADF, EIO, EROFS, EDQUOT, ESTALE } =
-  constants.errno;
+export const {
+  EAGAIN,
+  ENOTSUP,
+  EOPNOTSUPP,
+  ENOBUFS,
+  ECONNREFUSED,
+  ENXIO,
+  EBADF,
+  EIO,
+  EROFS,
+  EDQUOT,
+  ESTALE,
+} = constants.errno;
 /** Too many descriptors of this user are on their way; os.constants lacks it. */
 export const ETOOMANYREFS = 109;
 

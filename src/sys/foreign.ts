@@ -169,3 +169,27 @@ export function syscall(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0
     if (error !== EINTR) return -error;
   }
 }
+
+/** Calls on the pool that have not returned: their buffers must not go, nor move. */
+const onPool = new Set<readonly Buffer[]>();
+
+/** One system call on a thread of the pool: its result, or -1; which error it was is lost. */
+export function syscallOnPool(number: number, a = 0, b = 0): Promise<number> {
+  const given = pinned(ARGUMENTS * WORD_BYTES);
+  const pointers = pinned(ARGUMENTS * WORD_BYTES);
+  const returned = pinned(WORD_BYTES);
+  const address = addressOf(given);
+  for (let i = 0; i < ARGUMENTS; i++) writeWord(pointers, address + i * WORD_BYTES, i * WORD_BYTES);
+  [number, a, b].forEach((value, i) => {
+    writeWord(given, value, i * WORD_BYTES);
+  });
+  const buffers = [given, pointers, returned];
+  onPool.add(buffers);
+  return new Promise((resolve, reject) => {
+    bindings.ffi_call_async(cif, systemCall.pointer, returned, pointers, (error) => {
+      onPool.delete(buffers);
+      if (error === null || error === undefined) resolve(Number(returned.readBigInt64LE()));
+      else reject(new Failure('call on pool', String(number), { cause: error }));
+    });
+  });
+}

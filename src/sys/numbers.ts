@@ -58,6 +58,9 @@ const X64 = {
   statx: 332,
   close_range: 436,
   openat2: 437,
+  landlock_create_ruleset: 444,
+  landlock_add_rule: 445,
+  landlock_restrict_self: 446,
   fchmodat2: 452,
 } as const;
 
@@ -117,6 +120,9 @@ const ARM64: Readonly<Record<SystemCall, number>> = {
   statx: 291,
   close_range: 436,
   openat2: 437,
+  landlock_create_ruleset: 444,
+  landlock_add_rule: 445,
+  landlock_restrict_self: 446,
   fchmodat2: 452,
 };
 

@@ -65,6 +65,16 @@ export function socketpair(type: keyof typeof TYPES): [number, number] {
   return [small.readInt32LE(0), small.readInt32LE(4)];
 }
 
+/** A connected pair of streams on which reading waits: what threads of the pool wait on. */
+export function blockingPair(): [number, number] {
+  check(
+    syscall(NUMBERS.socketpair, AF_UNIX, TYPES.stream | SOCK_CLOEXEC, 0, SMALL),
+    'socketpair',
+    'blocking',
+  );
+  return [small.readInt32LE(0), small.readInt32LE(4)];
+}
+
 /**
  * Sends `fds` (at most 253) with `data` (1 to 64 bytes) in one message, never
  * waiting; false means that it would have to, as the peer has to read first.
