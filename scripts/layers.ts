@@ -19,7 +19,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['privsep'],
   ['ipc'],
   ['sys'],
-  ['error.ts', 'log.ts', 'version.ts'],
+  ['error.ts', 'log.ts', 'trace.ts', 'version.ts'],
 ];
 
 /** Imports between two directories of one layer. */

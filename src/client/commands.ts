@@ -184,6 +184,16 @@ export const COMMANDS: readonly CommandRow[] = [
     load: () => import('./log.ts'),
   },
   {
+    name: 'trace',
+    summary: 'tell what the daemon does in detail, as it does it',
+    usage: '[-process PROCESS] [TOPIC...]',
+    options: [
+      { name: 'process', argument: 'PROCESS', summary: 'only what PROCESS does, as status names it' },
+    ],
+    operands: [0, ANY],
+    load: () => import('./trace.ts'),
+  },
+  {
     name: 'reload',
     summary: 'read the configuration again',
     usage: '',

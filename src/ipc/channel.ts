@@ -13,6 +13,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { Failure, toWire } from '../error.ts';
 import { closeAll, socketpair } from '../sys/socket.ts';
+import { trace, tracing } from '../trace.ts';
 import { receiveBatch, refuseUnclaimed } from './batch.ts';
 import { FrameReader, type Header, PLAIN, QUERY, REPLY, writeHeader } from './frame.ts';
 import { Breach, ERROR, HEADER_BYTES, type MessageType, type Received } from './message.ts';
@@ -250,11 +251,26 @@ export class Channel {
       writeHeader(frame, type.number, flags, id, fds.length);
       this.#outgoing.admit(frame.length, fds.length);
       this.#outgoing.send(frame, fds);
+      if (tracing.ipc) this.#trace('to', type, flags, id, frame.length, fds.length);
     } catch (cause) {
       throw new Failure(`send ${type.name} to`, this.name, { cause });
     } finally {
       if (given) closeAll(fds);
     }
+  }
+
+  #trace(
+    way: 'to' | 'from',
+    { name, untraced }: MessageType<unknown>,
+    flags: number,
+    id: number,
+    bytes: number,
+    descriptors: number,
+  ): void {
+    if (untraced) return;
+    const kind = flags === QUERY ? ` query ${id}` : flags === REPLY ? ` reply ${id}` : '';
+    const passed = descriptors === 0 ? '' : `, ${descriptors} descriptors`;
+    trace('ipc', `${way} ${this.name}:${kind} ${name}, ${bytes} bytes${passed}`);
   }
 
   #read(chunk: Buffer): void {
@@ -310,6 +326,7 @@ export class Channel {
     const fds = descriptors === 0 ? NONE : receiveBatch(this.#descriptors, sequence, descriptors);
     let received: Received<unknown>;
     try {
+      if (tracing.ipc) this.#trace('from', type, flags, id, header.bodyBytes + HEADER_BYTES, descriptors);
       received = { type, id, payload: type.shape(decode(body), type.name), fds };
     } catch (error) {
       closeAll(fds);

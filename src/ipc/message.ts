@@ -23,6 +23,8 @@ export interface MessageType<T> {
   /** The longest payload, encoded. */
   readonly maxBytes: number;
   readonly maxDescriptors: number;
+  /** A trace on its way: tracing it would never end. */
+  readonly untraced: boolean;
 }
 
 /** A message as its handler gets it. The handler owns `fds`: it closes them, whatever it does. */
@@ -42,13 +44,14 @@ export interface MessageLimits {
   readonly maxBytes?: number;
   /** Most descriptors with one message; default none. */
   readonly maxDescriptors?: number;
+  readonly untraced?: true;
 }
 
 function declare<T>(number: number, name: string, shape: Shape<T>, limits: MessageLimits): MessageType<T> {
-  const { maxBytes = BYTES_MAX_DEFAULT, maxDescriptors = 0 } = limits;
+  const { maxBytes = BYTES_MAX_DEFAULT, maxDescriptors = 0, untraced = false } = limits;
   assert(maxBytes > 0 && maxBytes <= FRAME_MAX_BYTES - HEADER_BYTES, `${name}: ${maxBytes} bytes`);
   assert(maxDescriptors >= 0 && maxDescriptors <= DESCRIPTORS_MAX, `${name}: ${maxDescriptors} descriptors`);
-  return { number, name, shape, maxBytes, maxDescriptors };
+  return { number, name, shape, maxBytes, maxDescriptors, untraced };
 }
 
 /** Declares a message type. */

@@ -5,6 +5,7 @@
  */
 import { message } from '../ipc/message.ts';
 import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
+import { TOPICS } from '../trace.ts';
 
 /** Limits of what crosses this channel. */
 export const NAME_MAX_CHARS = 128;
@@ -302,4 +303,28 @@ export const CLEANED_UP = message(
     storedBytes: integer(),
     durationMs: real,
   }),
+);
+
+/** Traces of these topics, of one process or all, from now on; answered by DONE when the daemon ends. */
+export const TRACE = message(
+  80,
+  'trace',
+  record({
+    /** `storage local`, or `storage` */
+    process: optional(text(2 * NAME_MAX_CHARS)),
+    topics: list(oneOf(...TOPICS), TOPICS.length),
+  }),
+);
+export const TRACE_IS = message(
+  81,
+  'trace is',
+  record({
+    timeMs: real,
+    process: text(2 * NAME_MAX_CHARS),
+    topic: oneOf(...TOPICS),
+    text: text(1024),
+    /** traces before this one that were not sent, here or on the way here */
+    missed: integer(),
+  }),
+  { untraced: true },
 );

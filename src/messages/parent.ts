@@ -5,6 +5,7 @@
  */
 import { message } from '../ipc/message.ts';
 import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
+import { TOPICS } from '../trace.ts';
 import { NAME_MAX_CHARS, policy, status } from './client.ts';
 
 const name = text(NAME_MAX_CHARS);
@@ -122,3 +123,31 @@ export const PARENT_PAUSE = message(342, 'pause', record({ seconds: optional(int
 export const PARENT_RESUME = message(343, 'resume', nothing);
 /** control → parent: log more or less; answered by PARENT_DONE. */
 export const PARENT_LOG = message(221, 'set log', record({ verbose: boolean }));
+
+/** Clients that trace at once. */
+export const TRACERS_MAX = 16;
+const traceTopic = oneOf(...TOPICS);
+/** control → parent: trace this, and nothing else; answered by PARENT_DONE. */
+export const PARENT_TRACE = message(
+  250,
+  'set traces',
+  record({
+    wanted: list(
+      record({ process: optional(text(2 * NAME_MAX_CHARS)), topics: list(traceTopic, TOPICS.length) }),
+      TRACERS_MAX,
+    ),
+  }),
+);
+/** parent → control: what a process traced. */
+export const PARENT_TRACED = message(
+  251,
+  'traced',
+  record({
+    process: text(2 * NAME_MAX_CHARS),
+    topic: traceTopic,
+    text: text(1024),
+    timeMs: real,
+    missed: integer(),
+  }),
+  { untraced: true },
+);

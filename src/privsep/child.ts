@@ -16,13 +16,28 @@ import { describe, Failure, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import { closeAll } from '../sys/socket.ts';
+import { type Topic, traceTo } from '../trace.ts';
 import type { RequestTable } from './broker.ts';
 import { close, enterRoot, limit } from './confine.ts';
 import { childName } from './declare.ts';
 import { closeUndeclared, PARENT_DESCRIPTORS, PARENT_STREAM, proveDeclared } from './descriptors.ts';
 import { capabilityMask, giveUpRoot } from './drop.ts';
 import { restrict } from './landlock.ts';
-import { BEGIN, FAILED, PEER, PEER_FAILED, PEER_TAKEN, PING, PONG, READY, SETUP, STOP } from './messages.ts';
+import {
+  BEGIN,
+  FAILED,
+  PEER,
+  PEER_FAILED,
+  PEER_TAKEN,
+  PING,
+  PONG,
+  READY,
+  SETUP,
+  STOP,
+  TRACE,
+  TRACE_MAX_CHARS,
+  TRACED,
+} from './messages.ts';
 import { ParentChannel } from './pace.ts';
 import { type PeerLoser, Peers, type PeerTaker } from './peers.ts';
 import { Threads } from './threads.ts';
@@ -138,6 +153,13 @@ function die(parent: ParentChannel, error: unknown): void {
   setTimeout(() => process.exit(1), FAILED_TIMEOUT_MS);
 }
 
+/** Sends a trace, unless the parent has more than enough of them. */
+function say(parent: ParentChannel, topic: Topic, text: string): void {
+  if (parent.closed || !parent.writable) return;
+  const missed = parent.takeMissed(TRACED);
+  parent.message(TRACED, { topic, text: text.slice(0, TRACE_MAX_CHARS), missed });
+}
+
 /** Loads all that can be needed later; nothing can be resolved or opened after chroot. */
 async function load(roles: Roles, role: string): Promise<RoleMain> {
   const loader = Object.hasOwn(roles, role) ? roles[role] : undefined;
@@ -186,6 +208,7 @@ export async function runChild(
   const setup = Promise.withResolvers<Setup>();
   let context: ChildContext | undefined;
   parent.handler(SETUP, (received) => setup.resolve(received.payload));
+  parent.handler(TRACE, ({ payload }) => traceTo(payload.topics, (topic, text) => say(parent, topic, text)));
   parent.dispatch().then(
     () => process.exit(context?.stopping ? 0 : 1),
     (error: unknown) => die(parent, error),

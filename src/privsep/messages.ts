@@ -10,15 +10,20 @@
  *   child → parent   PEER_FAILED           a peer broke the rules; its channel is closed
  *   parent → child   STOP                  finish, and exit
  *   parent → child   PING                  does your event loop turn? answered by PONG
+ *   parent → child   TRACE                 trace these topics, and no others
+ *   child → parent   TRACED                a trace; too many of them are not sent
  */
 import { message } from '../ipc/message.ts';
 import { bytes, integer, list, nothing, oneOf, optional, record, text } from '../ipc/shape.ts';
+import { TOPICS } from '../trace.ts';
 import { CAPABILITIES, CHROOT_MAX_CHARS, INSTANCE_MAX_CHARS, LIMITS, ROLE_MAX_CHARS } from './declare.ts';
 import { PROFILES } from './seccomp.ts';
 
 /** The packed settings of a role, bytes. */
 export const SETTINGS_MAX_BYTES = 1 << 20;
 const WIRE_TEXT_MAX_CHARS = 4096;
+/** One trace. */
+export const TRACE_MAX_CHARS = 1024;
 const LIMITS_MAX = 16;
 const ID_MAX = 0xffff_fffe;
 
@@ -56,3 +61,12 @@ export const STOP = message(7, 'stop', nothing);
 export const PEER_FAILED = message(8, 'peer failed', record({ role, instance, failure }));
 export const PING = message(9, 'ping', nothing);
 export const PONG = message(10, 'pong', nothing);
+export const TRACE = message(11, 'trace', record({ topics: list(oneOf(...TOPICS), TOPICS.length) }), {
+  untraced: true,
+});
+export const TRACED = message(
+  12,
+  'traced',
+  record({ topic: oneOf(...TOPICS), text: text(TRACE_MAX_CHARS), missed: integer() }),
+  { untraced: true },
+);

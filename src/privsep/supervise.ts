@@ -21,7 +21,7 @@ export interface SupervisorOptions extends Partial<Program> {
   /** for a child to become ready, and for it to take a peer */
   readonly startTimeoutMs?: number;
   /** registers what is answered every child, whoever it is, at each start */
-  readonly serve?: (name: string, broker: Broker) => void;
+  readonly serve?: (name: string, broker: Broker, channel: Channel) => void;
   /** from STOP to SIGTERM */
   readonly stopTimeoutMs?: number;
   /** from SIGTERM to SIGKILL */
@@ -81,7 +81,7 @@ export class Supervisor extends EventEmitter<Events> {
   readonly #startTimeoutMs: number;
   readonly #stopTimeoutMs: number;
   readonly #termTimeoutMs: number;
-  readonly #serve: ((name: string, broker: Broker) => void) | undefined;
+  readonly #serve: ((name: string, broker: Broker, channel: Channel) => void) | undefined;
   readonly #declared = new Map<string, Declared>();
   readonly #running = new Map<string, RunningChild>();
   /** channels that exist, or are being made, by pair */
@@ -252,7 +252,7 @@ export class Supervisor extends EventEmitter<Events> {
     const running = new RunningChild(declared, this.#program, (role, instance, failure) => {
       this.emit('complaint', name, { role, instance }, failure);
     });
-    this.#serve?.(name, running.broker);
+    this.#serve?.(name, running.broker, running.channel);
     running.broker.complete();
     this.#running.set(name, running);
     fresh.push(running);

@@ -41,6 +41,7 @@ import {
   STATUS,
   STATUS_IS,
   STOP,
+  TRACE,
 } from '../messages/client.ts';
 import {
   CANCEL,
@@ -67,6 +68,8 @@ import {
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
+  PARENT_TRACE,
+  PARENT_TRACED,
   PUSH_RUN,
   READY_FOR,
   RELEASE,
@@ -80,6 +83,7 @@ import { type Job, Jobs, type Request } from './control/jobs.ts';
 import { openMetrics } from './control/metrics.ts';
 import { Monitor } from './control/monitor.ts';
 import { Permits } from './control/permits.ts';
+import { Tracers } from './control/traces.ts';
 import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
 
@@ -95,6 +99,7 @@ class Control {
   readonly #clients: Clients;
   readonly #jobs: Jobs;
   readonly #monitor: Monitor;
+  readonly #tracers: Tracers;
   readonly #log: Log;
   #settings: Settings | undefined;
   /** when a client's misdeed may be logged again, and those that were not */
@@ -107,6 +112,10 @@ class Control {
     const { parent } = context;
     this.#log = childLog(context);
     this.#monitor = new Monitor(this.#log, context.name, Date.now);
+    this.#tracers = new Tracers(async (wanted) => {
+      await parent.query(PARENT_TRACE, { wanted }, PARENT_DONE);
+    });
+    parent.handler(PARENT_TRACED, ({ payload }) => this.#tracers.traced(payload));
     this.#jobs = new Jobs({
       first: (context.settings as ControlStart).firstJob,
       now: Date.now,
@@ -140,6 +149,7 @@ class Control {
     // the last of all: whoever asked for the stop hears that it is done
     context.onStop(() => this.#clients.close());
     context.onStop(() => this.#monitor.close());
+    context.onStop(() => this.#tracers.close());
     context.onPeer('chunker', (channel) => this.#serveChunker(channel));
     context.onPeerLost('chunker', (repository) => {
       const failure = new Failure('chunker', repository, { cause: 'it died' });
@@ -164,6 +174,7 @@ class Control {
     requests(CLEANUP, (message) => this.#cleanup(client, message));
     requests(INFO, (message) => this.#info(client, message));
     requests(MONITOR, (message) => this.#watch(client, message));
+    requests(TRACE, (message) => this.#trace(client, message));
     requests(METRICS, (message) => this.#metrics(client, message));
     requests(SET_LOG, async (message) => {
       this.#permit(client, 'log');
@@ -179,6 +190,7 @@ class Control {
   /** What a client that went away had asked for is given up. */
   #gone(client: Client, error: unknown): void {
     this.#monitor.leave(client.channel);
+    this.#tracers.leave(client.channel);
     if (error !== undefined) this.#complain(describe(error));
     for (const job of this.#jobs.of(client)) {
       job.isCancelled = true;
@@ -330,6 +342,14 @@ class Control {
   async #watch(client: Client, message: Received<unknown>): Promise<void> {
     this.#permit(client, 'monitor');
     this.#monitor.watch(client.channel, () => client.channel.reply(message, DONE, {}));
+  }
+
+  /** As long as it likes; what is traced may be of any source. */
+  async #trace(client: Client, message: Received<PayloadOf<typeof TRACE.shape>>): Promise<void> {
+    if (this.#permit(client, 'trace') !== undefined)
+      throw new Failure('trace', '', { cause: 'traces are of all sources', kind: 'not-permitted' });
+    const { channel } = client;
+    await this.#tracers.add(channel, message.payload, () => channel.reply(message, DONE, {}));
   }
 
   async #metrics(client: Client, message: Received<unknown>): Promise<void> {

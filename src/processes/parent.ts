@@ -26,6 +26,7 @@ import {
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
+  PARENT_TRACE,
   READY_FOR,
   RELEASE,
   RUN_TASK,
@@ -35,6 +36,7 @@ import {
 } from '../messages/parent.ts';
 import type { Broker } from '../privsep/broker.ts';
 import { child } from '../privsep/declare.ts';
+import { TRACED } from '../privsep/messages.ts';
 import type { Exit } from '../privsep/start.ts';
 import { Supervisor, type SupervisorOptions } from '../privsep/supervise.ts';
 import { VERSION } from '../version.ts';
@@ -59,6 +61,7 @@ import type { ServiceManager } from './parent/notify.ts';
 import { scannerSettings } from './parent/scanner.ts';
 import { Scheduler } from './parent/schedule.ts';
 import { tasksOf } from './parent/tasks.ts';
+import { Traces } from './parent/traces.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
 import { REQUESTS } from './requests.ts';
 
@@ -103,6 +106,7 @@ export class Parent {
   readonly #control: ControlProcess;
   readonly #watch: ConfigurationWatch;
   readonly #schedule: Scheduler;
+  readonly #traces: Traces;
   /** jobs that a source's commands were run for */
   readonly #hooked = new Set<number>();
   /** jobs whose last commands run now */
@@ -127,14 +131,23 @@ export class Parent {
       output: (name, line) => log.warn(line, { process: name }),
       requests: REQUESTS,
       nowMs,
-      serve: (name, broker) => {
+      serve: (name, broker, channel) => {
         broker.answer(LOG, ({ payload }) => log[payload.level](payload.text, { process: name }));
+        broker.answer(TRACED, ({ payload }) => this.#traces.traced(name, payload));
+        this.#traces.started(name, channel);
         if (name.startsWith('chunker '))
           broker.answer(REMEMBER, async (message, channel) => {
             await this.#groups.get(name.slice('chunker '.length))?.remember(message.payload);
             channel.reply(message, PARENT_DONE, {});
           });
       },
+    });
+    this.#traces = new Traces({
+      running: () => this.#supervisor.running,
+      channel: (name) => this.#supervisor.channel(name),
+      control: () =>
+        this.#supervisor.isRunning('control') ? this.#supervisor.channel('control') : undefined,
+      now: options.now,
     });
     this.#supervisor.on('death', (exit) => this.#death(exit));
     this.#supervisor.on('complaint', (name, peer, failure) =>
@@ -203,6 +216,7 @@ export class Parent {
     this.#options.log.error(`died: ${describe(text)}`, { process: exit.name });
     if (this.#stopping.signal.aborted) return;
     if (role === 'control') {
+      this.#traces.set([]);
       for (const lease of this.#leases.all) void this.#release(lease.job, undefined);
       this.#control.fell(exit);
     } else if (role === 'scanner') this.#falls.note(`source ${instance}`, exit);
@@ -433,6 +447,10 @@ export class Parent {
     });
     broker.answer(PARENT_RESUME, (message, channel) => {
       this.#schedule.resume();
+      channel.reply(message, PARENT_DONE, {});
+    });
+    broker.answer(PARENT_TRACE, (message, channel) => {
+      this.#traces.set(message.payload.wanted);
       channel.reply(message, PARENT_DONE, {});
     });
     broker.answer(PARENT_STOP, (message, channel) => {

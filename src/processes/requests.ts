@@ -20,11 +20,13 @@ import {
   PARENT_RESUME,
   PARENT_STATUS,
   PARENT_STOP,
+  PARENT_TRACE,
   RELEASE,
   WHY,
 } from '../messages/parent.ts';
 import { PHASES, type Phase, type RequestRule, type RequestTable } from '../privsep/broker.ts';
 import type { Rate } from '../privsep/bucket.ts';
+import { TRACED } from '../privsep/messages.ts';
 
 /** A child may still ask what it had on its way when it was told to stop. */
 const AT_WORK: readonly Phase[] = ['working', 'stopping'];
@@ -36,6 +38,8 @@ const PER_JOB: Rate = { atOnce: 2 * JOBS_MAX, perSecond: 1000 };
 /** By somebody's command, or looked at over and over. */
 const PER_COMMAND: Rate = { atOnce: 64, perSecond: 64 };
 const LOOKED_AT: Rate = { atOnce: 256, perSecond: 1000 };
+/** Of what one process traces; all that is more is counted. */
+const TRACES: Rate = { atOnce: 20_000, perSecond: 10_000 };
 const LINES: Rate = { atOnce: 10_000, perSecond: 2000 };
 
 /** Wants an answer. */
@@ -49,7 +53,10 @@ function tell(type: MessageType<unknown>, rate: Rate, phases = AT_WORK): Request
 }
 
 /** Any child's log, from its first moment on; what is too much of it is lost. */
-const OF_ALL: readonly RequestRule[] = [{ ...tell(LOG, LINES, PHASES), excess: 'dropped' }];
+const OF_ALL: readonly RequestRule[] = [
+  { ...tell(LOG, LINES, PHASES), excess: 'dropped' },
+  { ...tell(TRACED, TRACES, PHASES), excess: 'dropped' },
+];
 
 export const REQUESTS: RequestTable = {
   control: [
@@ -61,6 +68,8 @@ export const REQUESTS: RequestTable = {
     query(MAKE, PER_COMMAND),
     query(PARENT_RELOAD, PER_COMMAND),
     query(PARENT_LOG, PER_COMMAND),
+    // when a client comes, and when it leaves
+    query(PARENT_TRACE, LOOKED_AT),
     query(PARENT_PAUSE, PER_COMMAND),
     query(PARENT_RESUME, PER_COMMAND),
     query(PARENT_STOP, PER_COMMAND),
