@@ -6,7 +6,7 @@ function __plakarctl_snapshots
 end
 
 # from the table of commands: npm run completions
-set -l commands create push ls cat pull tarball check rm keep cleanup find diff checksum info shell status monitor metrics log reload stop help version
+set -l commands create push ls cat pull tarball check rm keep cleanup find diff checksum info shell status monitor metrics log pause resume reload stop help version
 set -l inside cat check checksum diff find ls pull rm tarball
 complete -c plakarctl -n '__fish_seen_subcommand_from create' -o no-encryption -d 'as the configuration must say too'
 complete -c plakarctl -n '__fish_seen_subcommand_from push' -o tag -r -d 'mark the snapshot with TAG'

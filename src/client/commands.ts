@@ -77,8 +77,11 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'check',
     summary: 'verify the repository, or some snapshots',
-    usage: '[-fast] [SNAPSHOT...]',
-    options: [{ name: 'fast', summary: 'only that everything is there' }],
+    usage: '[-fast | -sample PERCENT] [SNAPSHOT...]',
+    options: [
+      { name: 'fast', summary: 'only that everything is there' },
+      { name: 'sample', argument: 'PERCENT', summary: 'and read so much of it, another part each time' },
+    ],
     operands: [0, ANY],
     load: () => import('./check.ts'),
   },
@@ -93,7 +96,7 @@ export const COMMANDS: readonly CommandRow[] = [
   {
     name: 'keep',
     summary: 'remove snapshots that no rule keeps',
-    usage: '[-n] [-tag TAG]... [-source SOURCE] [-keep-tag TAG]... POLICY',
+    usage: '[-n] [-tag TAG]... [-source SOURCE] [-keep-tag TAG]... [POLICY]',
     options: [
       { name: 'n', summary: 'only say which would be removed' },
       { name: 'tag', argument: 'TAG', repeated: true, summary: 'judge only snapshots with every TAG' },
@@ -192,6 +195,22 @@ export const COMMANDS: readonly CommandRow[] = [
     ],
     operands: [0, ANY],
     load: () => import('./trace.ts'),
+  },
+  {
+    name: 'pause',
+    summary: 'begin nothing by itself, for a while or until resume',
+    usage: '[DURATION]',
+    options: [],
+    operands: [0, 1],
+    load: () => import('./pause.ts'),
+  },
+  {
+    name: 'resume',
+    summary: 'go on with the schedule',
+    usage: '',
+    options: [],
+    operands: [0, 0],
+    load: () => import('./resume.ts'),
   },
   {
     name: 'reload',

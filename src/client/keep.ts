@@ -40,9 +40,9 @@ export async function run(context: Context, given: Given): Promise<void> {
       error?.message ?? 'malformed policy',
       'such as: 7 daily, last 3, within 30d',
     );
-  if (text === '' && keepTags.length === 0)
-    throw usageFailure('keep', '', 'a policy is missing', 'such as: 24 hourly, 7 daily, last 3');
-  const policy = { ...keep, tags: keepTags.length === 0 ? undefined : keepTags };
+  // without a policy, the configuration's
+  const isOwn = text !== '' || keepTags.length > 0;
+  const policy = isOwn ? { ...keep, tags: keepTags.length === 0 ? undefined : keepTags } : undefined;
   const dryRun = given.has('n');
   const asked = {
     repository,

@@ -17,23 +17,44 @@ function section(heading: string, rows: readonly (readonly string[])[]): string[
   return rows.length === 0 ? [] : [`${heading}:`, ...formatColumns(safe).map((line) => `  ${line}`)];
 }
 
-/** How a push of the configuration stands: when it is due, how the last went, how old the last good one is. */
-function pushRow(push: Status['pushes'][number], nowMs: number): string[] {
-  const { source, repository, running, nextMs, goodMs, failures, text, missed } = push;
-  const ago = (ms: number): string => `${formatDuration(Math.max(0, nowMs - ms))} ago`;
+const ago = (ms: number, nowMs: number): string => `${formatDuration(Math.max(0, nowMs - ms))} ago`;
+
+/** How what happens by itself stands: when it is due, how the last went, how old the last good one is. */
+function taskRow(task: Status['tasks'][number], otherwise: string, nowMs: number): string[] {
+  const { name, operation, running, nextMs, lastMs, goodMs, failures, text, result, missed } = task;
   const next =
     nextMs === undefined
-      ? 'when asked to'
+      ? otherwise
       : nextMs <= nowMs
         ? 'due now'
         : `next in ${formatDuration(nextMs - nowMs)}`;
+  const what = operation === 'push' ? 'no snapshot' : 'not done';
   return [
-    `${source} to ${repository}`,
+    name,
     running ? 'running' : next,
-    goodMs === undefined ? 'no snapshot yet' : `last good ${ago(goodMs)}`,
-    missed ? 'ERROR: no snapshot within twice its interval' : failures > 0 ? 'failed' : '',
+    goodMs !== undefined
+      ? `last good ${ago(goodMs, nowMs)}`
+      : operation === 'push'
+        ? 'no snapshot yet'
+        : lastMs === undefined
+          ? 'not yet'
+          : 'never good',
+    missed ? `ERROR: ${what} within twice its interval` : failures > 0 ? 'failed' : (result ?? ''),
     failures > 0 ? `${failures} times: ${text ?? ''}` : '',
   ];
+}
+
+/** A source: where it is, and how old its last good snapshot is. */
+function sourceRow({ name, paths, goodMs, watch }: Status['sources'][number], nowMs: number): string[] {
+  const age = goodMs === undefined ? 'no snapshot' : `last snapshot ${ago(goodMs, nowMs)}`;
+  return [name, paths.join(' '), age, watch ?? ''];
+}
+
+function pausedLines({ paused }: Status): string[] {
+  if (paused === undefined) return [];
+  const { sinceMs, untilMs } = paused;
+  const until = untilMs === undefined ? 'until plakarctl resume' : `until ${formatMilliseconds(untilMs)}`;
+  return [`paused since ${formatMilliseconds(sinceMs)}, ${until}: nothing begins by itself`];
 }
 
 function statusLines(status: Status, nowMs: number): string[] {
@@ -41,17 +62,22 @@ function statusLines(status: Status, nowMs: number): string[] {
   const since = `${formatMilliseconds(startedMs)} (${formatDuration(nowMs - startedMs)})`;
   return [
     `plakard ${safeText(version)}, process ${pid}, since ${since}, ${safeText(configuration)}`,
+    ...pausedLines(status),
     ...section(
       'repositories',
       status.repositories.map(({ name, location, state }) => [name, state, location]),
     ),
     ...section(
       'sources',
-      status.sources.map(({ name, paths }) => [name, paths.join(' ')]),
+      status.sources.map((source) => sourceRow(source, nowMs)),
     ),
     ...section(
       'pushes',
-      status.pushes.map((push) => pushRow(push, nowMs)),
+      status.pushes.map((push) => taskRow(push, 'when asked to', nowMs)),
+    ),
+    ...section(
+      'schedule',
+      status.tasks.map((task) => taskRow(task, 'after each push', nowMs)),
     ),
     ...section(
       'jobs',
@@ -78,19 +104,26 @@ function statusLines(status: Status, nowMs: number): string[] {
 const timeOf = (ms: number | undefined): string | undefined =>
   ms === undefined ? undefined : formatMilliseconds(ms);
 
+function taskJson<T extends Status['tasks'][number]>({ nextMs, lastMs, endMs, goodMs, ...task }: T) {
+  return {
+    ...task,
+    next: timeOf(nextMs),
+    last: timeOf(lastMs),
+    ended: timeOf(endMs),
+    good: timeOf(goodMs),
+  };
+}
+
 /** Milliseconds since 1970 become times; the rest is as the daemon says it. */
 const STATUS_EVENT: EventType<{ status: Status; nowMs: number }> = {
   name: 'status',
-  json: ({ status: { startedMs, jobs, pushes, ...rest } }) => ({
+  json: ({ status: { startedMs, jobs, sources, pushes, tasks, paused, ...rest } }) => ({
     ...rest,
     started: formatMilliseconds(startedMs),
-    pushes: pushes.map(({ nextMs, lastMs, endMs, goodMs, ...push }) => ({
-      ...push,
-      next: timeOf(nextMs),
-      last: timeOf(lastMs),
-      ended: timeOf(endMs),
-      good: timeOf(goodMs),
-    })),
+    sources: sources.map(({ goodMs, ...source }) => ({ ...source, good: timeOf(goodMs) })),
+    pushes: pushes.map(taskJson),
+    tasks: tasks.map(taskJson),
+    paused: paused && { since: timeOf(paused.sinceMs), until: timeOf(paused.untilMs) },
     jobs: jobs.map(({ startedMs: begun, ...job }) => ({ ...job, started: formatMilliseconds(begun) })),
   }),
   text: ({ status, nowMs }) => statusLines(status, nowMs).join('\n'),

@@ -23,6 +23,7 @@ export type * from './model.ts';
 export { formatError, OPERATIONS } from './model.ts';
 export { parsePolicy } from './policy.ts';
 export { print, printPolicy } from './print.ts';
+export { parseDuration } from './value.ts';
 
 export interface ParseOptions extends Machine {
   readonly files: FileSource;

@@ -7,7 +7,7 @@
 
 import { type Input, Mistake } from './input.ts';
 import type { Token } from './lexer.ts';
-import { shown } from './model.ts';
+import { type RateLimit, shown } from './model.ts';
 import { suggestion } from './suggest.ts';
 
 /** A kind of value: how to read one, and what to call it where it is missing. */
@@ -129,26 +129,43 @@ export function size(min: number): Value<number> {
 }
 
 /** Bytes a second: `10M`, `10M/s`. */
-export const rate: Value<number> = text('a rate such as 10M', (found) => {
+const rate: Value<number> = text('a rate such as 10M', (found) => {
   const value = bytes(found.replace(/\/s$/, ''));
   return value === 0 ? undefined : value;
 });
 
-/** Seconds: `90s`, `1h`, `1h30m`. */
-export const duration: Value<number> = text('a duration such as 1h', (found) => {
+/** Seconds: `90s`, `1h`, `1h30m`; undefined where it is no duration. */
+export function parseDuration(found: string): number | undefined {
   if (!/^(?:\d{1,10}[smhdw]){1,5}$/.test(found)) return undefined;
   let seconds = 0;
   for (const [, digits, suffix] of found.matchAll(/(\d+)([smhdw])/g)) {
     seconds += Number(digits) * (DURATION_UNITS.find(([name]) => name === suffix)?.[1] ?? 0);
   }
   return seconds > 0 && seconds <= DURATION_MAX_S ? seconds : undefined;
-});
+}
+
+export const duration: Value<number> = text('a duration such as 1h', parseDuration);
 
 /** Minutes after midnight: `03:30`. */
 export const clock: Value<number> = text('a time such as 03:30', (found) => {
   const [, hour, minute] = /^([01]?\d|2[0-3]):([0-5]\d)$/.exec(found) ?? [];
   return hour === undefined ? undefined : Number(hour) * 60 + Number(minute);
 });
+
+/** A rate, and the times of day that it holds between: `10M between 08:00 and 18:00`. */
+export const rateLimit: Value<RateLimit> = {
+  expected: rate.expected,
+  parse(input) {
+    const bytesPerSecond = rate.parse(input);
+    if (!input.accept('between')) return { bytesPerSecond };
+    const from = clock.parse(input);
+    if (!input.accept('and')) throw input.unexpected(`'and'`);
+    const { at } = input.peek();
+    const to = clock.parse(input);
+    if (from === to) throw new Mistake(at, 'the two times are the same');
+    return { bytesPerSecond, between: { from, to } };
+  },
+};
 
 /** Permission bits in octal: `0660`. */
 export const mode: Value<number> = text('a mode such as 0660', (found) =>

@@ -43,12 +43,14 @@ export const summary = record({
   durationMs: real,
 });
 
+/** Paths in one problem. */
+export const PATHS_TOLD_MAX = 64;
 /** One thing that could not be read, or that is damaged. */
 const problemFields = {
   object: line,
   text: line,
   /** paths that it touches, as SNAPSHOT:PATH */
-  paths: optional(list(bytes(PATH_MAX_BYTES), 64)),
+  paths: optional(list(bytes(PATH_MAX_BYTES), PATHS_TOLD_MAX)),
 };
 export const problem = record(problemFields);
 
@@ -96,10 +98,10 @@ const jobState = record({
   files: integer(),
   bytes: integer(),
 });
-/** A push of the configuration: what it is about to do, and how it went. Times in ms since 1970. */
-export const pushState = record({
-  source: name,
-  repository: name,
+/** What is done by itself: what it is about to do, and how it went. Times in ms since 1970. */
+const taskFields = {
+  name: text(4 * NAME_MAX_CHARS),
+  operation: text(32),
   running: boolean,
   /** missing where it has no schedule */
   nextMs: optional(real),
@@ -108,29 +110,57 @@ export const pushState = record({
   goodMs: optional(real),
   /** of the last good one */
   snapshot: optional(text(36)),
+  /** what that came to */
+  result: optional(line),
   /** runs that failed since then, and why the last did */
   failures: integer(),
   text: optional(line),
-  /** no snapshot within twice its interval */
+  /** nothing good within twice its interval */
   missed: boolean,
-});
+};
+/** What looks after the repositories. */
+export const taskState = record(taskFields);
+/** A push of the configuration. */
+export const pushState = record({ ...taskFields, source: name, repository: name, watched: boolean });
 export const status = record({
   version: text(32),
   pid: integer(),
   startedMs: real,
   configuration: text(4096),
   repositories: list(record({ name, location: text(4096), state: text(32) }), 256),
-  sources: list(record({ name, paths: list(text(4096), PATHS_MAX) }), 256),
+  sources: list(
+    record({
+      name,
+      paths: list(text(4096), PATHS_MAX),
+      /** its last good snapshot, whoever asked for it */
+      goodMs: optional(real),
+      snapshot: optional(text(36)),
+      /** of a watched one: how that goes */
+      watch: optional(line),
+    }),
+    256,
+  ),
   processes: list(processState, 1024),
   jobs: list(jobState, 1024),
   pushes: list(pushState, 4096),
+  tasks: list(taskState, 8192),
+  /** nothing begins by itself since then */
+  paused: optional(record({ sinceMs: real, untilMs: optional(real) })),
 });
 
 /** Control's events while a request is at work; they precede its reply. */
 export const PROGRESS = message(32, 'progress', progress);
-export const PROBLEM = message(33, 'problem', record({ job: integer(), ...problemFields }), {
-  maxBytes: 1 << 20,
-});
+export const PROBLEM = message(
+  33,
+  'problem',
+  record({
+    job: integer(),
+    ...problemFields,
+    /** paths that it touches beyond those */
+    more: optional(integer()),
+  }),
+  { maxBytes: 1 << 20 },
+);
 
 export const STATUS = message(34, 'status', nothing);
 export const STATUS_IS = message(35, 'status is', status, { maxBytes: 1 << 20 });
@@ -172,13 +202,16 @@ export const PUSH_OPENED = message(43, 'push opened', record({ repository: name,
   maxDescriptors: 2,
 });
 
+export const checkDepth = oneOf('fast', 'snapshots', 'full', 'sample');
 export const CHECK = message(
   44,
   'check',
   record({
     repository,
-    depth: oneOf('fast', 'snapshots', 'full'),
+    depth: checkDepth,
     snapshots: list(snapshotName, SNAPSHOTS_MAX),
+    /** of a sample: in how many runs everything is read */
+    runs: optional(integer(1, 1000)),
   }),
   { maxBytes: 512 << 10 },
 );
@@ -187,16 +220,27 @@ export const CHECKED = message(
   'checked',
   record({
     repository: name,
-    depth: text(16),
+    depth: checkDepth,
     snapshots: integer(),
     packs: integer(),
     chunks: integer(),
     bytes: integer(),
-    /** objects nothing refers to; no damage */
+    /** chunks nothing refers to; no damage */
     orphans: integer(),
+    /** chunks that are stored more than once, beyond the first; no damage */
+    duplicates: integer(),
+    /** packs that are damaged, and were set aside by a repair */
+    quarantined: integer(),
+    /** objects that something is wrong with */
     problems: integer(),
+    /** of a sample: everything is read in `runs` runs, this one being number `turn`, from 0 */
+    runs: optional(integer()),
+    turn: optional(integer()),
+    /** what was lost, and has been made again from what is there */
+    notes: list(text(1024), 64),
     durationMs: real,
   }),
+  { maxBytes: 256 << 10 },
 );
 
 export const REMOVE = message(
@@ -254,7 +298,7 @@ export const METRICS_ARE = message(58, 'metrics are', record({ text: text(1 << 2
 /** Snapshots that `keep` judges at once. */
 export const KEEP_MAX = 32_768;
 /** How many of each are kept; see keep.ts of the repository. */
-const policy = record({
+export const policy = record({
   last: optional(integer(1)),
   hourly: optional(integer(1)),
   daily: optional(integer(1)),
@@ -266,8 +310,9 @@ const policy = record({
   tags: optional(tags),
 });
 /** What `keep` asks for, in both of its messages: only snapshots with all of `tags`, and of `source`, are judged. */
-export const keepFields = { policy, dryRun: boolean, tags, source: optional(name) };
-export const KEEP = message(60, 'keep', record({ repository, ...keepFields }));
+export const keepFields = { dryRun: boolean, tags, source: optional(name) };
+/** Without a policy, by the one of the configuration. */
+export const KEEP = message(60, 'keep', record({ repository, policy: optional(policy), ...keepFields }));
 export const KEPT = message(
   61,
   'kept',
@@ -305,26 +350,6 @@ export const CLEANED_UP = message(
   }),
 );
 
-/** Traces of these topics, of one process or all, from now on; answered by DONE when the daemon ends. */
-export const TRACE = message(
-  80,
-  'trace',
-  record({
-    /** `storage local`, or `storage` */
-    process: optional(text(2 * NAME_MAX_CHARS)),
-    topics: list(oneOf(...TOPICS), TOPICS.length),
-  }),
-);
-export const TRACE_IS = message(
-  81,
-  'trace is',
-  record({
-    timeMs: real,
-    process: text(2 * NAME_MAX_CHARS),
-    topic: oneOf(...TOPICS),
-    text: text(1024),
-    /** traces before this one that were not sent, here or on the way here */
-    missed: integer(),
-  }),
-  { untraced: true },
-);
+/** `plakarctl pause` (for so many seconds, or until `resume`) and `resume`: the schedule. Answered by DONE. */
+export const PAUSE = message(340, 'pause', record({ seconds: optional(integer(1)) }));
+export const RESUME = message(341, 'resume', nothing);

@@ -4,8 +4,17 @@
  * sources that control names.
  */
 import { message } from '../ipc/message.ts';
-import { boolean, bytes, integer, list, nothing, oneOf, optional, record, text } from '../ipc/shape.ts';
-import { keepFields, NAME_MAX_CHARS, PATH_MAX_BYTES, PATHS_MAX, SNAPSHOTS_MAX, TAGS_MAX } from './client.ts';
+import { boolean, bytes, integer, list, nothing, optional, record, text } from '../ipc/shape.ts';
+import {
+  checkDepth,
+  keepFields,
+  NAME_MAX_CHARS,
+  PATH_MAX_BYTES,
+  PATHS_MAX,
+  policy,
+  SNAPSHOTS_MAX,
+  TAGS_MAX,
+} from './client.ts';
 
 const name = text(NAME_MAX_CHARS);
 /** The sources a client may see; missing means all. */
@@ -32,8 +41,10 @@ export const CHECK_REPOSITORY = message(
   'check repository',
   record({
     job: integer(),
-    depth: oneOf('fast', 'snapshots', 'full'),
+    depth: checkDepth,
     snapshots: list(text(64), SNAPSHOTS_MAX),
+    /** of a sample: in how many runs everything is read */
+    runs: optional(integer(1, 1000)),
   }),
   { maxBytes: 512 << 10 },
 );
@@ -64,7 +75,7 @@ export const JOB_OVER = message(168, 'job over', record({ job: integer() }));
 export const KEEP_SNAPSHOTS = message(
   169,
   'keep snapshots',
-  record({ job: integer(), sources, ...keepFields }),
+  record({ job: integer(), sources, policy, ...keepFields }),
 );
 /** Answered by client.ts' CLEANED_UP, after PROGRESS. */
 export const CLEAN_REPOSITORY = message(170, 'clean repository', record({ job: integer(), dryRun: boolean }));

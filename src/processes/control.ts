@@ -27,6 +27,7 @@ import {
   MONITOR,
   OPEN,
   OPENED,
+  PAUSE,
   PROBLEM,
   PROGRESS,
   PUSH,
@@ -37,6 +38,7 @@ import {
   RELOADED,
   REMOVE,
   REMOVED,
+  RESUME,
   SET_LOG,
   STATUS,
   STATUS_IS,
@@ -56,6 +58,7 @@ import {
   REMOVE_SNAPSHOTS,
   SESSION,
 } from '../messages/jobs.ts';
+import { CHANGE_KEYS, KEYS } from '../messages/keys.ts';
 import {
   CONTROL_SETTINGS,
   LISTEN,
@@ -64,26 +67,27 @@ import {
   NEED,
   PARENT_DONE,
   PARENT_LOG,
+  PARENT_PAUSE,
   PARENT_RELOAD,
+  PARENT_RESUME,
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
-  PARENT_TRACE,
-  PARENT_TRACED,
-  PUSH_RUN,
   READY_FOR,
   RELEASE,
-  RUN_PUSH,
+  RUN_TASK,
+  TASK_RUN,
   WHY,
   WHY_IS,
 } from '../messages/parent.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { answer, type Client, Clients } from './control/clients.ts';
 import { type Job, Jobs, type Request } from './control/jobs.ts';
+import { changeKeys, type KeyTools, listKeys } from './control/keys.ts';
 import { openMetrics } from './control/metrics.ts';
 import { Monitor } from './control/monitor.ts';
 import { Permits } from './control/permits.ts';
-import { Tracers } from './control/traces.ts';
+import { type Asked, type Result, runTask } from './control/tasks.ts';
 import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
 
@@ -135,9 +139,8 @@ class Control {
       this.#permits = new Permits(message.payload.permits);
       parent.reply(message, PARENT_DONE, {});
     });
-    parent.handler(RUN_PUSH, async (message) => {
-      const { snapshot } = await this.#runPush(message.payload);
-      parent.reply(message, PUSH_RUN, { snapshot });
+    parent.handler(RUN_TASK, async (message) => {
+      parent.reply(message, TASK_RUN, await this.#runTask(message.payload));
     });
     parent.handler(LISTEN, (message) => {
       const server = this.#clients.listen(message.fds[0] ?? -1);
@@ -173,6 +176,8 @@ class Control {
     requests(KEEP, (message) => this.#keep(client, message));
     requests(CLEANUP, (message) => this.#cleanup(client, message));
     requests(INFO, (message) => this.#info(client, message));
+    requests(KEYS, (message) => listKeys(message, this.#keyTools(client)));
+    requests(CHANGE_KEYS, (message) => changeKeys(message, this.#keyTools(client)));
     requests(MONITOR, (message) => this.#watch(client, message));
     requests(TRACE, (message) => this.#trace(client, message));
     requests(METRICS, (message) => this.#metrics(client, message));
@@ -181,6 +186,14 @@ class Control {
       await this.#context.parent.query(PARENT_LOG, message.payload, PARENT_DONE);
       client.channel.reply(message, DONE, {});
     });
+    requests(PAUSE, async (message) => {
+      this.#permit(client, 'pause');
+      await this.#context.parent.query(PARENT_PAUSE, message.payload, PARENT_DONE);
+      client.channel.reply(message, DONE, {});
+    });
+    requests(RESUME, (message) =>
+      this.#toParent(client, message, 'resume', PARENT_RESUME, PARENT_DONE, DONE),
+    );
     requests(RELOAD, (message) =>
       this.#toParent(client, message, 'reload', PARENT_RELOAD, RELOADED, RELOADED),
     );
@@ -414,12 +427,24 @@ class Control {
     client.channel.reply(message, PUSHED, summary);
   }
 
-  /** A push of the schedule: nobody waits for it but the parent. */
-  async #runPush({ repository, source }: PayloadOf<typeof RUN_PUSH.shape>): Promise<Summary> {
-    const { name } = this.#repository('push', repository);
-    this.#source(source);
-    const request = { operation: 'push', repository: name, source, user: 'schedule', channel: undefined };
-    return await this.#pushSource(this.#jobs.begin(this, request), source, []);
+  /** What the schedule says: nobody waits for it but the parent. */
+  async #runTask(asked: Asked): Promise<Result> {
+    const { operation, source } = asked;
+    const { name, keep } = this.#repository(operation, asked.repository);
+    const request = { operation, repository: name, source, user: 'schedule', channel: undefined };
+    const begin = (): Job => this.#jobs.begin(this, request);
+    if (source !== undefined) {
+      this.#source(source);
+      const { snapshot } = await this.#pushSource(begin(), source, []);
+      return { snapshot, result: undefined };
+    }
+    const result = await runTask(asked, {
+      begin,
+      keep,
+      work: (job, work) => this.#work(job, work),
+      end: (job) => this.#jobs.end(job.number),
+    });
+    return { snapshot: undefined, result };
   }
 
   async #pushSource(job: Job, source: string, tags: string[]): Promise<Summary> {
@@ -446,12 +471,12 @@ class Control {
   }
 
   async #check(client: Client, message: Received<PayloadOf<typeof CHECK.shape>>): Promise<void> {
-    const { depth, snapshots } = message.payload;
+    const { depth, snapshots, runs } = message.payload;
     const { name } = this.#repository('check', message.payload.repository);
     if (this.#permit(client, 'check', name) !== undefined)
       throw new Failure('check', name, { cause: 'a check reads all sources', kind: 'not-permitted' });
     const job = this.#job(client, 'check', name);
-    const payload = { job: job.number, depth, snapshots };
+    const payload = { job: job.number, depth, snapshots, runs };
     await this.#relay(client, message, job, {
       type: CHECK_REPOSITORY,
       payload,
@@ -475,10 +500,17 @@ class Control {
 
   async #keep(client: Client, message: Received<PayloadOf<typeof KEEP.shape>>): Promise<void> {
     const { repository, ...asked } = message.payload;
-    const { name } = this.#repository('keep', repository);
+    const { name, keep } = this.#repository('keep', repository);
     const sources = this.#permit(client, 'keep', name);
+    const policy = asked.policy ?? keep;
+    if (policy === undefined)
+      throw new Failure('keep', name, {
+        cause: 'no policy is given, and the configuration has none',
+        kind: 'usage',
+        remedy: 'such as: 24 hourly, 7 daily, last 3',
+      });
     const job = this.#job(client, 'keep', name);
-    const payload = { ...asked, job: job.number, sources };
+    const payload = { ...asked, policy, job: job.number, sources };
     await this.#relay(client, message, job, { type: KEEP_SNAPSHOTS, payload, reply: KEPT, answer: KEPT });
   }
 
@@ -517,6 +549,24 @@ class Control {
       compression,
       ...payload,
     });
+  }
+
+  /** Keys are the parent's: what control does of it is in control/keys.ts. */
+  #keyTools(client: Client): KeyTools {
+    return {
+      parent: this.#context.parent,
+      begin: (wanted) => {
+        const { name } = this.#repository('key', wanted);
+        this.#permit(client, 'key', name);
+        return this.#job(client, 'key', name);
+      },
+      work: async (job, work) => {
+        const done = await this.#work(job, work);
+        this.#jobs.end(job.number);
+        return done;
+      },
+      reply: (message, type, payload) => client.channel.reply(message, type, payload),
+    };
   }
 
   /** What is the parent's to do: its answer is the client's. */

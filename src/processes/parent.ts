@@ -13,6 +13,7 @@ import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
 import { RELOADED } from '../messages/client.ts';
 import { REMEMBER } from '../messages/memory.ts';
+import { KEYS_CHANGED, KEYS_LISTED, PARENT_CHANGE_KEYS, PARENT_KEYS } from '../messages/keys.ts';
 import {
   LOG,
   MADE,
@@ -434,6 +435,17 @@ export class Parent {
       const group = this.#group(message.payload.repository);
       channel.reply(message, MADE, { id: await group.create() });
     });
+    broker.answer(PARENT_KEYS, async (message, channel) => {
+      channel.reply(message, KEYS_LISTED, await this.#leased(message.payload).keys.list());
+    });
+    broker.answer(PARENT_CHANGE_KEYS, async (message, channel) => {
+      try {
+        const changed = await this.#leased(message.payload).keys.change(message.payload, message.fds);
+        channel.reply(message, KEYS_CHANGED, changed);
+      } finally {
+        closeAll(message.fds);
+      }
+    });
     broker.answer(PARENT_RELOAD, async (message, channel) => {
       channel.reply(message, RELOADED, { errors: await this.#reloadErrors() });
     });
@@ -537,6 +549,14 @@ export class Parent {
       timeoutMs: timeouts?.hookTimeoutMs ?? HOOK_TIMEOUT_MS,
       stopping: this.#stopping.signal,
     };
+  }
+
+  /** The repository that a job has brought up, and that stays as it is until the job is over. */
+  #leased({ job, repository }: { readonly job: number; readonly repository: string }): RepositoryGroup {
+    const lease = this.#leases.all.find((each) => each.job === job);
+    if (lease?.repository !== repository)
+      throw new Breach('use repository', repository, { cause: `job ${job} does not hold it` });
+    return this.#group(repository);
   }
 
   #group(repository: string): RepositoryGroup {

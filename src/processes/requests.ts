@@ -9,6 +9,7 @@
  * by its handler, which throws a Breach.
  */
 import type { MessageType } from '../ipc/message.ts';
+import { PARENT_CHANGE_KEYS, PARENT_KEYS } from '../messages/keys.ts';
 import { REMEMBER } from '../messages/memory.ts';
 import {
   LOG,
@@ -66,6 +67,8 @@ export const REQUESTS: RequestTable = {
     tell(RELEASE, PER_JOB),
     query(WHY, PER_JOB),
     query(MAKE, PER_COMMAND),
+    query(PARENT_KEYS, PER_COMMAND),
+    query(PARENT_CHANGE_KEYS, PER_COMMAND),
     query(PARENT_RELOAD, PER_COMMAND),
     query(PARENT_LOG, PER_COMMAND),
     // when a client comes, and when it leaves

@@ -1,14 +1,15 @@
 /**
- * What the daemon remembers of each push between its starts: when it last ran,
- * how that ended, and when it last succeeded. The parent loads and saves it, as
- * JSON in the state directory; times are in ms since 1970.
+ * What the daemon remembers of its schedule between its starts: when each task
+ * last ran, how that ended, when it last succeeded and what that came to; and
+ * whether the schedule is paused. The parent loads and saves it, as JSON in the
+ * state directory; times are in ms since 1970.
  *
  * Invariant: what cannot be read counts as nothing known; a schedule then runs
  * a little too early, never too late.
  */
 import type { Past } from './plan.ts';
 
-/** Pushes that are remembered. */
+/** Tasks and sources that are remembered. */
 const RUNS_MAX = 8192;
 const TEXT_MAX_CHARS = 4096;
 
@@ -17,10 +18,25 @@ export interface Run extends Past {
   readonly text?: string | undefined;
   /** that the last good run made */
   readonly snapshot?: string | undefined;
+  /** what the last good run came to */
+  readonly result?: string | undefined;
+}
+
+/** What a good run came to. */
+export interface Outcome {
+  readonly snapshot?: string | undefined;
+  readonly result?: string | undefined;
+}
+
+/** Nothing begins by itself from `sinceMs` on, until `untilMs` or until somebody says so. */
+export interface Pause {
+  readonly sinceMs: number;
+  readonly untilMs?: number | undefined;
 }
 
 export class History {
   readonly #runs = new Map<string, Run>();
+  paused: Pause | undefined;
 
   /** What is known of `name`; something that is new is known from now on. */
   of(name: string, nowMs: number): Run {
@@ -36,9 +52,10 @@ export class History {
     this.#set(name, { ...this.of(name, nowMs), startMs: nowMs });
   }
 
-  succeeded(name: string, nowMs: number, snapshot: string): void {
+  succeeded(name: string, nowMs: number, { snapshot, result }: Outcome): void {
     const run = this.of(name, nowMs);
-    this.#set(name, { ...run, endMs: nowMs, goodMs: nowMs, failures: 0, text: undefined, snapshot });
+    const outcome = { snapshot, result: result?.slice(0, TEXT_MAX_CHARS), text: undefined };
+    this.#set(name, { ...run, ...outcome, endMs: nowMs, goodMs: nowMs, failures: 0 });
   }
 
   failed(name: string, nowMs: number, text: string): void {
@@ -57,7 +74,8 @@ export class History {
   }
 
   encode(): string {
-    return `${JSON.stringify({ version: 1, runs: Object.fromEntries(this.#runs) })}\n`;
+    const { paused } = this;
+    return `${JSON.stringify({ version: 1, paused, runs: Object.fromEntries(this.#runs) })}\n`;
   }
 
   /** Reads what `encode` wrote; throws where it is nothing of the kind. */
@@ -67,6 +85,7 @@ export class History {
     if (!isRecord(decoded) || decoded.version !== 1 || !isRecord(decoded.runs))
       throw new Error('not a history of version 1');
     for (const [name, run] of Object.entries(decoded.runs)) if (isRun(run)) history.#set(name, run);
+    if (isPause(decoded.paused)) history.paused = decoded.paused;
     return history;
   }
 }
@@ -75,10 +94,16 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+function isPause(value: unknown): value is Pause {
+  if (!isRecord(value)) return false;
+  const { sinceMs, untilMs } = value;
+  return Number.isFinite(sinceMs) && (untilMs === undefined || Number.isFinite(untilMs));
+}
+
 function isRun(value: unknown): value is Run {
   if (!isRecord(value)) return false;
-  const { knownMs, failures, startMs, endMs, goodMs, text, snapshot } = value;
+  const { knownMs, failures, startMs, endMs, goodMs, text, snapshot, result } = value;
   const numbers = [knownMs, failures, ...[startMs, endMs, goodMs].filter((each) => each !== undefined)];
-  const texts = [text, snapshot].filter((each) => each !== undefined);
+  const texts = [text, snapshot, result].filter((each) => each !== undefined);
   return numbers.every(Number.isFinite) && texts.every((each) => typeof each === 'string');
 }

@@ -66,6 +66,103 @@ describe('the schedule', () => {
   });
 });
 
+interface TaskState extends PushState {
+  readonly name: string;
+  readonly result?: string;
+}
+
+describe('what looks after a repository', () => {
+  let daemon: Daemon;
+  const configure = (inRepository: string, more = ''): void => {
+    const text = fs.readFileSync(daemon.path('plakard.conf'), 'utf8');
+    daemon.write(text.replace(/ {2}key file "[^"]*"/, `$&\n${inRepository}`) + more);
+  };
+  const tasks = async (): Promise<TaskState[]> => (await daemon.status()).tasks as TaskState[];
+  before(async () => {
+    daemon = new Daemon();
+    await daemon.start();
+    await daemon.ok('create');
+  });
+  after(() => daemon.clear());
+
+  test('is done as it is due, one thing at a time, and remembered with what it came to', async () => {
+    for (let i = 0; i < 3; i++) await daemon.ok('push', 'home');
+    configure('keep last 2 every 1h\n check fast hourly, full every 1h\n cleanup every 1h', '\n');
+    const from = daemon.lines.length;
+    daemon.ok('reload');
+    const done = [
+      /parent: keep local: 1 of 3 snapshots removed$/,
+      /parent: check fast local: 2 snapshots, \d+ chunks, no problem$/,
+      /parent: check full local: 2 snapshots, \d+ chunks, no problem$/,
+      /parent: cleanup local: \d+ bytes returned, \d+ bytes stored$/,
+    ];
+    for (const line of done) await daemon.logged(line, from);
+    const states = await tasks();
+    assert.deepEqual(
+      states.map(({ name, failures, missed }) => ({ name, failures, missed })),
+      ['keep local', 'check fast local', 'check full local', 'cleanup local'].map((name) => ({
+        name,
+        failures: 0,
+        missed: false,
+      })),
+    );
+    assert.match(states[0]?.result ?? '', /1 of 3 snapshots removed/);
+    const [source] = (await daemon.status()).sources as { good?: string; snapshot?: string }[];
+    assert.match(await daemon.ok('ls'), new RegExp(source?.snapshot ?? 'none'));
+    assert.match(await daemon.ok('status'), /home .*last snapshot .* ago/);
+  });
+
+  test('keep after push removes when a push is over, and nothing without that word', async () => {
+    daemon.configure();
+    configure('keep last 1');
+    await daemon.ok('reload');
+    await daemon.ok('push', 'home');
+    assert.equal((await daemon.ok('ls')).trim().split('\n').length, 3);
+    assert.match(await daemon.ok('keep', '-n'), /remove\n/);
+    daemon.configure();
+    configure('keep last 1 after push');
+    await daemon.ok('reload');
+    const from = daemon.lines.length;
+    await daemon.ok('push', 'home');
+    await daemon.logged(/parent: keep local: 3 of 4 snapshots removed$/, from);
+    assert.equal((await daemon.ok('ls')).trim().split('\n').length, 1);
+  });
+
+  test('nothing begins while the schedule is paused, also after a restart', async () => {
+    await daemon.ok('pause', '1d');
+    await daemon.ok('stop');
+    await daemon.ended();
+    daemon.configure('push "home" to "local" every 1s');
+    await daemon.start();
+    assert.match(await daemon.ok('status'), /paused since .*, until .*: nothing begins by itself/);
+    await daemon.logged(/ready on/);
+    const [push] = (await daemon.status()).pushes as PushState[];
+    assert.ok(push !== undefined && !('last' in push));
+    const from = daemon.lines.length;
+    await daemon.ok('resume');
+    await daemon.logged(/push home to local: snapshot /, from);
+    assert.doesNotMatch(await daemon.ok('status'), /paused/);
+  });
+
+  test('a check that finds damage has failed, and names it', async () => {
+    await daemon.ok('pause');
+    const packs = fs
+      .readdirSync(daemon.path('repository/packs'), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile());
+    for (const { parentPath, name } of packs) fs.truncateSync(`${parentPath}/${name}`, 40);
+    daemon.configure();
+    configure('check fast every 1s');
+    await daemon.ok('reload');
+    const from = daemon.lines.length;
+    await daemon.ok('resume');
+    await daemon.logged(/check local: packs\//, from);
+    await daemon.logged(/parent: check fast local: .*problems/, from);
+    const [state] = await tasks();
+    assert.ok((state?.failures ?? 0) > 0);
+    assert.match(await daemon.ok('status'), /check fast local .*never good|check fast local .*failed/);
+  });
+});
+
 describe('commands of a source', () => {
   let daemon: Daemon;
   before(async () => {

@@ -10,7 +10,8 @@ test('a run is remembered through a round trip', () => {
   history.began('home to local', 3000);
   history.failed('home to local', 4000, 'still none');
   history.began('etc to local', 10);
-  history.succeeded('etc to local', 20, '99e5');
+  history.succeeded('etc to local', 20, { snapshot: '99e5', result: '3 files' });
+  history.paused = { sinceMs: 5, untilMs: 50 };
   const again = History.decode(history.encode());
   assert.deepEqual(again.of('home to local', 9000), {
     knownMs: 1000,
@@ -26,8 +27,10 @@ test('a run is remembered through a round trip', () => {
     goodMs: 20,
     failures: 0,
     snapshot: '99e5',
+    result: '3 files',
   });
-  again.succeeded('home to local', 5000, 'abc');
+  assert.deepEqual(again.paused, { sinceMs: 5, untilMs: 50 });
+  again.succeeded('home to local', 5000, { snapshot: 'abc' });
   assert.equal(again.of('home to local', 9000).failures, 0);
   again.keep(new Set(['etc to local']));
   assert.equal(again.of('home to local', 9000).knownMs, 9000);
@@ -35,7 +38,8 @@ test('a run is remembered through a round trip', () => {
 
 test('every truncation and every changed byte gives runs with whole fields, or an error', () => {
   const history = new History();
-  history.succeeded('home to local', 1000, '99e5');
+  history.succeeded('home to local', 1000, { snapshot: '99e5' });
+  history.paused = { sinceMs: 5 };
   const text = history.encode();
   const tried = [
     ...Array.from(text, (_, i) => text.slice(0, i)),

@@ -44,6 +44,8 @@ export interface Job extends Request {
   bytes: number;
   /** problems that its client was too slow for */
   missed: number;
+  /** problems of it that were logged, as it has no client */
+  problems: number;
 }
 
 export interface JobsOptions {
@@ -84,6 +86,7 @@ export class Jobs {
       files: 0,
       bytes: 0,
       missed: 0,
+      problems: 0,
     };
     this.#jobs.set(job.number, job);
     this.#options.began(job);
@@ -138,7 +141,7 @@ export class Jobs {
     await channel.drained();
     const text = `${job.missed} more problems were not sent, as they were read too slowly`;
     job.missed = 0;
-    if (!channel.closed) channel.message(PROBLEM, { job: job.number, object: '', text, paths: undefined });
+    if (!channel.closed) channel.message(PROBLEM, { job: job.number, object: '', text, paths: undefined, more: undefined });
   }
 
   list(): JobState[] {

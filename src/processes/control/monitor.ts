@@ -11,6 +11,9 @@ import { EVENT } from '../../messages/client.ts';
 import type { Job } from './jobs.ts';
 
 type JobEvent = PayloadOf<typeof EVENT.shape>;
+/** Problems of a job without a client that are logged, each. */
+const LOGGED_MAX = 20;
+
 type About = Partial<Pick<JobEvent, 'text'>>;
 
 interface Watcher {
@@ -71,6 +74,9 @@ export class Monitor {
   problem(job: Job, text: string): void {
     this.counts.problems++;
     this.#tell('problem', job, { text });
+    // nobody else hears of it
+    if (job.channel === undefined && ++job.problems <= LOGGED_MAX)
+      this.#log.warn(`${about(job)}: ${text}`, { process: this.#name });
   }
 
   over(job: Job, error: unknown): void {

@@ -20,6 +20,7 @@ import {
 } from '../../config/config.ts';
 import { Failure } from '../../error.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
+import type { policy } from '../../messages/client.ts';
 import type { CONTROL_SETTINGS } from '../../messages/parent.ts';
 import type { User } from '../../privsep/user.ts';
 
@@ -91,11 +92,13 @@ export function controlSettings({
   const group = accounts('/etc/group');
   return {
     host: hostname(),
-    repositories: repositories.map(({ name, location, compression, encryption }) => ({
+    repositories: repositories.map(({ name, location, compression, encryption, keep }) => ({
       name,
       location: location.path,
       compression: compression.kind === 'none' ? 'none' : `zstd ${compression.level}`,
       encryption: encryption.kind !== 'none',
+      // what is missing is undefined in a policy
+      keep: keep as PayloadOf<typeof policy> | undefined,
     })),
     sources: sources.map(({ name, paths }) => ({ name, paths: [...paths] })),
     permits: permits.map(({ subject, name, operations, source, repository }) => ({
