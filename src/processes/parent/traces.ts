@@ -15,12 +15,14 @@ const PARENT = 'parent';
 type Wanted = PayloadOf<typeof PARENT_TRACE.shape>['wanted'];
 type Traced = PayloadOf<typeof TRACED.shape>;
 
+type Way = Pick<Channel, 'closed' | 'writable' | 'message'>;
+
 export interface TracesOptions {
   /** names of the children that run, and how to reach them */
   readonly running: () => readonly string[];
-  readonly channel: (name: string) => Channel;
+  readonly channel: (name: string) => Way;
   /** to control, where it runs */
-  readonly control: () => Channel | undefined;
+  readonly control: () => Way | undefined;
   readonly now: () => number;
 }
 
@@ -60,7 +62,7 @@ export class Traces {
   }
 
   /** A child starts: it traces what the others do. */
-  started(name: string, channel: Channel): void {
+  started(name: string, channel: Way): void {
     const topics = this.#topics(this.#wanted, name);
     if (topics.length > 0) tell(channel, topics);
   }
@@ -86,7 +88,7 @@ export class Traces {
   }
 }
 
-function tell(channel: Channel, topics: Topic[]): void {
+function tell(channel: Way, topics: Topic[]): void {
   // one that does not read is judged by its heartbeat
   if (!channel.closed && channel.writable) channel.message(TRACE, { topics });
 }
