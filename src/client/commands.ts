@@ -115,6 +115,20 @@ export const COMMANDS: readonly CommandRow[] = [
     load: () => import('./cleanup.ts'),
   },
   {
+    name: 'key',
+    summary: 'tell and change who can open the repository, and begin new keys',
+    usage: 'list|add|passwd [SLOT]|rm SLOT|rotate|forget EPOCH [OPTION]...',
+    options: [
+      { name: 'label', argument: 'LABEL', summary: 'of the new slot' },
+      { name: 'passphrase-file', argument: 'FILE', summary: 'the new passphrase is the first line of FILE' },
+      { name: 'key-file', argument: 'FILE', summary: 'the new slot is for the key file FILE' },
+      { name: 'force', summary: 'rm: also the slot that the configuration uses' },
+      { name: 'revoke', summary: 'rotate: no other slot opens what is stored from now on' },
+    ],
+    operands: [1, 2],
+    load: () => import('./key.ts'),
+  },
+  {
     name: 'find',
     summary: 'look for names in snapshots',
     usage: 'PATTERN [SNAPSHOT[:PATH]...]',

@@ -50,8 +50,8 @@ export class Connection {
   private constructor(channel: Channel, output: Output) {
     this.#channel = channel;
     channel.handler(PROGRESS, ({ payload }) => output.progress.show(payload));
-    channel.handler(PROBLEM, ({ payload: { object, text, paths } }) =>
-      output.emit(PROBLEM_EVENT, { about: this.about, object, text, paths }),
+    channel.handler(PROBLEM, ({ payload: { object, text, paths, more } }) =>
+      output.emit(PROBLEM_EVENT, { about: this.about, object, text, paths, more }),
     );
     channel.dispatch().catch((error: unknown) => {
       this.#lost = error;
@@ -78,9 +78,15 @@ export class Connection {
     payload: T,
     reply: MessageType<R>,
     timeoutMs?: number,
+    fds: readonly number[] = [],
   ): Promise<Received<R>> {
     try {
-      return await this.#channel.query(type, payload, reply, timeoutMs === undefined ? {} : { timeoutMs });
+      return await this.#channel.query(
+        type,
+        payload,
+        reply,
+        timeoutMs === undefined ? { fds } : { timeoutMs, fds },
+      );
     } catch (error) {
       if (!this.#channel.closed) throw error;
       // a channel that broke says why; its queries only say that it did

@@ -14,14 +14,16 @@ export interface Problem {
   readonly text: string;
   /** Paths that it touches, as SNAPSHOT:PATH. */
   readonly paths?: readonly Buffer[] | undefined;
+  /** Paths that it touches beyond those. */
+  readonly more?: number | undefined;
 }
 
 /** Paths that a problem touches, in its text; all are in the JSON. */
 const PATHS_SHOWN = 8;
 
-function pathsText(paths: readonly Buffer[]): string {
+function pathsText(paths: readonly Buffer[], more = 0): string {
   const shown = paths.slice(0, PATHS_SHOWN).map(safeName).join(', ');
-  const rest = paths.length - PATHS_SHOWN;
+  const rest = Math.max(0, paths.length - PATHS_SHOWN) + more;
   return rest > 0 ? `${shown} and ${rest} more` : shown;
 }
 
@@ -31,12 +33,13 @@ function pathsText(paths: readonly Buffer[]): string {
  */
 export const PROBLEM_EVENT: EventType<Problem> = {
   name: 'problem',
-  json: ({ object, text, paths }) => ({
+  json: ({ object, text, paths, more }) => ({
     object,
     text,
     ...(paths === undefined ? {} : { paths: paths.map((path) => nameFields('path', path)) }),
+    ...(more === undefined ? {} : { more }),
   }),
-  text: ({ about, object, text, paths = [] }) => {
+  text: ({ about, object, text, paths = [], more }) => {
     const before = about === undefined ? '' : `${safeText(about)}: `;
     const [path] = paths;
     if (object === '' && path !== undefined && paths.length === 1)
@@ -44,7 +47,7 @@ export const PROBLEM_EVENT: EventType<Problem> = {
     // a snapshot that is named in front of its paths
     if (object.endsWith(':')) return `${before}${safeText(object)}${pathsText(paths)}: ${safeText(text)}`;
     const subject = object === '' ? '' : `${safeText(object)}: `;
-    const touched = paths.length === 0 ? '' : ` (${pathsText(paths)})`;
+    const touched = paths.length === 0 ? '' : ` (${pathsText(paths, more)})`;
     return before + subject + safeText(text) + touched;
   },
   aside: true,

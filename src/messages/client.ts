@@ -353,3 +353,27 @@ export const CLEANED_UP = message(
 /** `plakarctl pause` (for so many seconds, or until `resume`) and `resume`: the schedule. Answered by DONE. */
 export const PAUSE = message(340, 'pause', record({ seconds: optional(integer(1)) }));
 export const RESUME = message(341, 'resume', nothing);
+
+/** Traces of these topics, of one process or all, from now on; answered by DONE when the daemon ends. */
+export const TRACE = message(
+  80,
+  'trace',
+  record({
+    /** `storage local`, or `storage` */
+    process: optional(text(2 * NAME_MAX_CHARS)),
+    topics: list(oneOf(...TOPICS), TOPICS.length),
+  }),
+);
+export const TRACE_IS = message(
+  81,
+  'trace is',
+  record({
+    timeMs: real,
+    process: text(2 * NAME_MAX_CHARS),
+    topic: oneOf(...TOPICS),
+    text: text(1024),
+    /** traces before this one that were not sent, here or on the way here */
+    missed: integer(),
+  }),
+  { untraced: true },
+);

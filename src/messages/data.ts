@@ -153,8 +153,37 @@ export const PACK_IS = message(
     /** their ordinals */
     segments: list(integer(0, 0xffffffff), 65535),
     problems: list(text(1024), 256),
+    /** what is wrong is that its footer and the index disagree */
+    disagrees: boolean,
+    /** it is damaged, and was set aside by a repair */
+    quarantined: boolean,
+    /** in its footer, if that was read */
+    chunks: integer(),
   }),
   { maxBytes: 512 << 10 },
+);
+
+/** chunker → storage: what was found wrong with the index and the packs in it, and what was mended. */
+export const FINDINGS = message(262, 'findings', nothing);
+export const FINDINGS_ARE = message(
+  263,
+  'findings are',
+  record({
+    problems: list(record({ object: text(256), text: text(1024) }), 4096),
+    mended: list(text(1024), 64),
+  }),
+  { maxBytes: 2 << 20 },
+);
+/** chunker → storage: the pack with this number, from 0 on, of those that are missing. */
+export const MISSING_PACK = message(264, 'missing pack', record({ number: integer() }));
+/** Its name, empty where there are no more, and the first 16 bytes of the id of each of its chunks. */
+export const MISSING_IS = message(
+  265,
+  'missing is',
+  record({ name: text(64), ids: bytes(OBJECT_MAX_BYTES) }),
+  {
+    maxBytes: OBJECT_MAX_BYTES + 1024,
+  },
 );
 
 const snapshot = text(36);

@@ -241,7 +241,7 @@ class Chunker {
       walker,
       now: Date.now,
       onProgress: (progress) => tell(control, PROGRESS, progress),
-      onProblem: (problem) => tell(control, PROBLEM, { job: request.job, ...problem }),
+      onProblem: (problem) => tell(control, PROBLEM, { job: request.job, more: undefined, ...problem }),
     });
     this.#pushes.set(request.job, push);
     this.#waiting++;
@@ -348,21 +348,22 @@ class Chunker {
   }
 
   async #check(message: Received<PayloadOf<typeof CHECK_REPOSITORY.shape>>, control: Channel): Promise<void> {
-    const { job, depth, snapshots } = message.payload;
+    const { job, ...request } = message.payload;
     const check = new Check({
       repository: this.#context.instance,
       job,
       fetcher: this.#fetcher,
       catalog: this.#catalog,
       journal: this.#journal,
+      memory: this.#memory,
       storage: this.#storage,
       now: Date.now,
       onProgress: (progress) => tell(control, PROGRESS, progress),
-      onProblem: (problem) => tell(control, PROBLEM, { job, ...problem }),
+      onFinding: (finding) => tell(control, PROBLEM, { job, ...finding }),
     });
     this.#cancels.set(job, () => check.cancel());
     try {
-      control.reply(message, CHECKED, await check.run(depth, snapshots));
+      control.reply(message, CHECKED, await check.run(request));
     } finally {
       this.#cancels.delete(job);
     }

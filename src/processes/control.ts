@@ -73,6 +73,8 @@ import {
   PARENT_STATUS,
   PARENT_STATUS_IS,
   PARENT_STOP,
+  PARENT_TRACE,
+  PARENT_TRACED,
   READY_FOR,
   RELEASE,
   RUN_TASK,
@@ -88,6 +90,7 @@ import { openMetrics } from './control/metrics.ts';
 import { Monitor } from './control/monitor.ts';
 import { Permits } from './control/permits.ts';
 import { type Asked, type Result, runTask } from './control/tasks.ts';
+import { Tracers } from './control/traces.ts';
 import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
 

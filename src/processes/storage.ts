@@ -28,7 +28,6 @@ import {
   OBJECTS_REPLY_BYTES,
   OK,
   OPEN_OBJECTS,
-  PACK_IS,
   PUT,
   PUT_IS,
   SEAL_OBJECT,
@@ -41,18 +40,17 @@ import {
   TOTALS_ARE,
   UNSEAL,
   UNSEAL_DONE,
-  VERIFY_PACK,
 } from '../messages/data.ts';
 import { INITIALIZE, LOAD, LOADED, PARENT_DONE, RINGS } from '../messages/parent.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { CONFIG_NAME } from '../repository/config.ts';
 import { SEGMENT_SEALED_MAX_BYTES } from '../repository/constants.ts';
 import type { IndexCodec } from '../repository/indexes.ts';
-import { readFooter } from '../repository/pack.ts';
 import type { SegmentClass } from '../repository/segment.ts';
 import { Store } from '../repository/store.ts';
 import { mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 import { SEALED_READ_SLOTS, slotRange } from './rings.ts';
+import { serveChecks } from './storage/check.ts';
 import { serveKeys } from './storage/keys.ts';
 import { serveWriters } from './storage/writers.ts';
 
@@ -127,15 +125,13 @@ class TableMemory {
 
 class Storage {
   readonly #store: Store;
-  readonly #codec: IndexCodec;
   readonly #ring: Ring;
   readonly #reads = new SlotPool(slotRange(0, SEALED_READ_SLOTS));
   readonly #chunker: Channel;
   readonly #workers: readonly Channel[];
 
-  constructor(store: Store, codec: IndexCodec, ring: Ring, chunker: Channel, workers: readonly Channel[]) {
+  constructor(store: Store, ring: Ring, chunker: Channel, workers: readonly Channel[]) {
     this.#store = store;
-    this.#codec = codec;
     this.#ring = ring;
     this.#chunker = chunker;
     this.#workers = workers;
@@ -159,7 +155,7 @@ class Storage {
     });
     serveWriters(store, chunker);
     chunker.handler(TOTALS, (message) => chunker.reply(message, TOTALS_ARE, { ...store.totals }));
-    chunker.handler(VERIFY_PACK, (message) => this.#verifyPack(message));
+    serveChecks(store, chunker);
   }
 
   #serveWorker(worker: Channel): void {
@@ -227,55 +223,6 @@ class Storage {
     }
     this.#chunker.reply(message, OBJECTS, { objects });
   }
-
-  /** What a pack is by the index, by its size, and, if asked, by its footer. */
-  async #verifyPack(message: Received<PayloadOf<typeof VERIFY_PACK.shape>>): Promise<void> {
-    const { segments, backend } = this.#store;
-    const { footer } = message.payload;
-    let { pack } = message.payload;
-    const exists = (number: number) => segments.packNumber(segments.packName(number)) === number;
-    while (pack < segments.packNumberEnd && !exists(pack)) pack++;
-    if (pack >= segments.packNumberEnd) {
-      this.#chunker.reply(message, PACK_IS, { pack, name: '', bytes: 0, segments: [], problems: [] });
-      return;
-    }
-    const name = segments.packName(pack);
-    const ordinals = segments.segmentsOf(pack);
-    const problems: string[] = [];
-    const bytes = await backend.stat('packs', name);
-    const expected = segments.packBytes(pack);
-    if (bytes === undefined) await this.#store.refresh();
-    // a cleanup may have removed it meanwhile
-    const isMissing = () => this.#store.problems.some(({ object }) => object === `packs/${name}`);
-    if (bytes === undefined && isMissing()) problems.push('pack is missing');
-    else if (bytes === undefined) ordinals.length = 0;
-    else if (bytes !== expected)
-      problems.push(`pack has ${bytes} bytes, not the ${expected} that the index says`);
-    else if (footer === 1) problems.push(...(await this.#verifyFooter(name, ordinals)));
-    this.#chunker.reply(message, PACK_IS, {
-      pack,
-      name,
-      bytes: bytes ?? 0,
-      segments: ordinals,
-      problems: problems.slice(0, 256),
-    });
-  }
-
-  async #verifyFooter(name: string, ordinals: readonly number[]): Promise<string[]> {
-    try {
-      const record = await readFooter(this.#store.backend, this.#codec, name);
-      const same =
-        record !== undefined &&
-        record.segments.length === ordinals.length &&
-        record.segments.every((segment, i) => {
-          const place = this.#store.segments.place(ordinals[i] ?? -1);
-          return place?.offset === segment.offset && place.sealedLength === segment.sealedLength;
-        });
-      return same ? [] : ['its footer and the index disagree'];
-    } catch (error) {
-      return [describe(error).slice(0, 1024)];
-    }
-  }
 }
 
 /** The process: answers the parent about keys, and loads the index once they are in place. */
@@ -322,7 +269,7 @@ export function storage(context: ChildContext): void {
     opening.loaded(store);
     if (store.orphans.length > 0 || store.problems.length > 0) await store.recover();
     await store.backend.reserve();
-    new Storage(store, codec, ring, chunker, connected);
+    new Storage(store, ring, chunker, connected);
     const { chunks, packs } = store.totals;
     parent.reply(message, LOADED, { chunks, packs });
   });

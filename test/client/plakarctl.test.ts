@@ -85,7 +85,13 @@ describe('plakarctl', { concurrency: false }, () => {
         channel.message(client.PROGRESS, { job: 1, operation: 'push', files: 1, bytes: 1, ...state });
         if (cost.unreadable > 0) {
           const paths = [Buffer.from('/home/a/mail\n.db')];
-          channel.message(client.PROBLEM, { job: 1, object: '', text: 'permission denied', paths });
+          channel.message(client.PROBLEM, {
+            job: 1,
+            object: '',
+            text: 'permission denied',
+            paths,
+            more: undefined,
+          });
         }
         channel.reply(message, client.PUSHED, cost);
       });
@@ -175,16 +181,27 @@ describe('plakarctl', { concurrency: false }, () => {
     let asked: unknown;
     daemon.serve = (channel) =>
       channel.handler(client.CHECK, (message) => {
-        const { depth, snapshots } = message.payload;
-        asked = [depth, snapshots];
+        const { depth, snapshots, runs } = message.payload;
+        asked = [depth, snapshots, ...(runs === undefined ? [] : [runs])];
         const paths = [Buffer.from('/a'), Buffer.from('/b')];
         if (problems > 0)
-          channel.message(client.PROBLEM, { job: 1, object: '99e5:', text: 'cannot be restored', paths });
+          channel.message(client.PROBLEM, {
+            job: 1,
+            object: '99e5:',
+            text: 'cannot be restored',
+            paths,
+            more: undefined,
+          });
         const counts = { snapshots: 12, packs: 40, chunks: 11_203, bytes: 1.2e9, orphans: 2 };
         channel.reply(message, client.CHECKED, {
           repository: 'local',
           depth,
           ...counts,
+          duplicates: 0,
+          quarantined: 0,
+          runs,
+          turn: runs && 4,
+          notes: [],
           problems,
           durationMs: 3400,
         });
@@ -203,6 +220,17 @@ describe('plakarctl', { concurrency: false }, () => {
     );
     await daemon.run('check', '-fast', '99e5');
     assert.deepEqual(asked, ['fast', ['99e5']]);
+    problems = 0;
+    const sample = await daemon.run('check', '-sample', '7%');
+    assert.deepEqual(asked, ['sample', [], 15]);
+    assert.match(sample.text, /: no damage, part 5 of 15, 2 orphans\n$/);
+    for (const words of [
+      ['-sample', '0'],
+      ['-sample', '101%'],
+      ['-sample', '5', '-fast'],
+      ['-sample', '5%', '99e5'],
+    ])
+      assert.equal((await daemon.run('check', ...words)).code, 2, words.join(' '));
   });
 
   test('an interrupt ends it with 130 and one line', async () => {

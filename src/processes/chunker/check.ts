@@ -1,31 +1,52 @@
 /**
- * `plakarctl check`, at its three depths: fast (packs exist, every reference
- * leads to a chunk in the index), snapshots (what these snapshots refer to is
- * read and verified) and full (every pack is, footers and orphans too). Runs in
- * the chunker, which can recompute ids. Goes on behind every problem, and names
- * the paths that damage touches.
+ * `plakarctl check`, at its depths: fast (packs exist, every reference leads to
+ * a chunk in the index), snapshots (what these snapshots refer to is read and
+ * verified), full (every pack is, footers and orphans too) and sample (as fast,
+ * and a part of all packs is read, another each time). Runs in the chunker,
+ * which can recompute ids. Goes on behind every problem, and names for each the
+ * object and the paths that it touches.
  */
 import { describe, Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
+import { CHUNK_TREE } from '../../keys/derive.ts';
 import type { CHECKED } from '../../messages/client.ts';
-import { PACK_IS, VERIFY_PACK } from '../../messages/data.ts';
+import {
+  FINDINGS,
+  FINDINGS_ARE,
+  MISSING_IS,
+  MISSING_PACK,
+  PACK_IS,
+  VERIFY_PACK,
+} from '../../messages/data.ts';
 import { ReferenceChecker } from '../../repository/check.ts';
+import { INDEX_ID_BYTES } from '../../repository/index.ts';
 import type { Journal } from '../../repository/journal.ts';
+import { PendingTable } from '../../repository/table.ts';
 import { references } from '../../snapshot/references.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import { damagedPaths } from './damage.ts';
 import type { SegmentFetcher } from './fetch.ts';
-import type { Problem, Progress } from './push.ts';
+import { type Finding, Findings } from './findings.ts';
+import type { Memory } from './memory.ts';
+import type { Progress } from './push.ts';
 
 export type Checked = PayloadOf<typeof CHECKED.shape>;
-export type Depth = 'fast' | 'snapshots' | 'full';
+
+/** What to check. */
+export interface CheckRequest {
+  readonly depth: Checked['depth'];
+  /** those to check, or all where empty */
+  readonly snapshots: readonly string[];
+  /** of a sample: in how many runs everything is read */
+  readonly runs: number | undefined;
+}
 
 /** Segments that are on their way while one is verified. */
 const AHEAD = 6;
 const PROGRESS_MS = 200;
-/** Problems beyond these are counted and not told. */
-const PROBLEMS_TOLD_MAX = 1000;
+const NOTES_MAX = 64;
+const NOTE_MAX_CHARS = 1024;
 
 export interface CheckParts {
   readonly repository: string;
@@ -33,19 +54,47 @@ export interface CheckParts {
   readonly fetcher: SegmentFetcher;
   readonly catalog: Catalog;
   readonly journal: Journal;
+  readonly memory: Memory;
   readonly storage: Channel;
   readonly now: () => number;
   readonly onProgress: (progress: Progress) => void;
-  readonly onProblem: (problem: Problem) => void;
+  readonly onFinding: (finding: Finding) => void;
+}
+
+/** What a check has found that repairs go by. */
+export interface Damage {
+  /** names of packs with a segment or a footer that cannot be read */
+  readonly packs: Set<string>;
+  /** names of packs whose footer and index disagree */
+  readonly disagreeing: Set<string>;
+  /** ids of chunks that snapshots refer to, and that are missing or cannot be read, in hexadecimal */
+  readonly chunks: Set<string>;
+  /** names of snapshots that cannot be restored whole */
+  readonly snapshots: Set<string>;
 }
 
 export class Check {
   readonly #parts: CheckParts;
+  readonly #findings = new Findings();
+  readonly damage: Damage = {
+    packs: new Set(),
+    disagreeing: new Set(),
+    chunks: new Set(),
+    snapshots: new Set(),
+  };
+  /** Chunks that snapshots refer to. */
+  seen = new PendingTable();
+  /** Ordinals of the segments of each pack, in order. */
+  readonly segments = new Map<string, readonly number[]>();
   /** name of the pack that each segment is in */
   readonly #packs: string[] = [];
-  readonly #damagedSegments = new Map<number, string>();
+  readonly #quarantined = new Set<string>();
+  readonly #damagedSegments = new Set<number>();
+  /** the pack that is missing, by the beginnings of the ids of its chunks */
+  readonly #missing = new Map<string, string>();
+  readonly #notes: string[] = [];
   #cancelled = false;
-  #problems = 0;
+  #indexedChunks = 0;
   #packsChecked = 0;
   #chunks = 0;
   #bytes = 0;
@@ -63,22 +112,28 @@ export class Check {
     if (this.#cancelled) throw new Failure('check', '', { cause: 'interrupted', kind: 'interrupted' });
   }
 
-  async run(depth: Depth, names: readonly string[]): Promise<Checked> {
-    const { now, repository } = this.#parts;
+  async run(request: CheckRequest): Promise<Checked> {
+    const { now, repository, memory, fetcher } = this.#parts;
     const startedMs = now();
-    const snapshots = await this.#snapshots(names);
-    await this.#verifyPacks(depth === 'full' && names.length === 0);
+    const { depth } = request;
+    const runs = depth === 'sample' ? (request.runs ?? 1) : undefined;
+    const turn = runs === undefined ? undefined : memory.turn(runs);
+    const isFull = depth === 'full' && request.snapshots.length === 0;
+    const snapshots = await this.#snapshots(request.snapshots);
+    await this.#askStorage();
+    await this.#verifyPacks((name) => isFull || isTurn(name, 0, runs, turn));
     const wanted = new Set<number>();
-    const references = await this.#followReferences(snapshots, wanted);
-    let orphans = 0;
-    if (depth === 'full' && names.length === 0) {
-      for (let ordinal = 0; ordinal < this.#packs.length; ordinal++)
-        if (this.#packs[ordinal] !== undefined) wanted.add(ordinal);
-      orphans = Math.max(0, this.#parts.fetcher.chunks - references.seen.count);
-    }
-    if (depth !== 'fast') await this.#verifySegments([...wanted].sort((a, b) => a - b));
-    else this.#chunks = references.report.chunks;
-    if (this.#problems > 0) await this.#namePaths(snapshots, references.report.damaged);
+    const checker = await this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted);
+    this.seen = checker.seen;
+    for (const [name, ordinals] of this.segments)
+      for (const [position, ordinal] of ordinals.entries())
+        if (!this.#quarantined.has(name) && (isFull || isTurn(name, position, runs, turn)))
+          wanted.add(ordinal);
+    if (depth === 'fast') this.#chunks = checker.report.chunks;
+    else await this.#verifySegments([...wanted].sort((a, b) => a - b));
+    await this.#namePaths(snapshots);
+    for (const finding of this.#findings) this.#parts.onFinding(finding);
+    if (runs !== undefined) await memory.turned(runs);
     return {
       repository,
       depth,
@@ -86,8 +141,13 @@ export class Check {
       packs: this.#packsChecked,
       chunks: this.#chunks,
       bytes: this.#bytes,
-      orphans,
-      problems: this.#problems,
+      orphans: isFull ? Math.max(0, fetcher.chunks - checker.seen.count) : 0,
+      duplicates: isFull ? Math.max(0, this.#indexedChunks - fetcher.chunks) : 0,
+      quarantined: this.#quarantined.size,
+      problems: this.#findings.count,
+      runs,
+      turn,
+      notes: this.#notes.slice(0, NOTES_MAX).map((note) => note.slice(0, NOTE_MAX_CHARS)),
       durationMs: now() - startedMs,
     };
   }
@@ -101,30 +161,63 @@ export class Check {
       return [...found];
     }
     const all = await catalog.list();
-    for (const [name, why] of catalog.damaged) this.#problem(`snapshots/${name}`, why);
-    for (const { object, text } of await this.#parts.journal.verify()) this.#problem(object, text);
+    for (const [name, why] of catalog.damaged) {
+      this.#findings.add(`snapshots/${name}`, why);
+      this.damage.snapshots.add(name);
+    }
+    for (const { object, text } of await this.#parts.journal.verify()) this.#findings.add(object, text);
     return all;
   }
 
-  async #verifyPacks(footers: boolean): Promise<void> {
+  /** What storage has found when it read the index: what is wrong, what it mended, what is missing. */
+  async #askStorage(): Promise<void> {
     const { storage } = this.#parts;
-    for (let pack = 0; ; pack++) {
-      this.#checkCancelled();
-      const { payload } = await storage.query(VERIFY_PACK, { pack, footer: footers ? 1 : 0 }, PACK_IS);
-      if (payload.name === '') return;
-      pack = payload.pack;
-      for (const ordinal of payload.segments) this.#packs[ordinal] = payload.name;
-      for (const text of payload.problems) this.#problem(`packs/${payload.name}`, text);
-      this.#packsChecked++;
+    const { payload } = await storage.query(FINDINGS, {}, FINDINGS_ARE);
+    for (const { object, text } of payload.problems) this.#findings.add(object, text);
+    this.#notes.push(...payload.mended);
+    for (let number = 0; ; number++) {
+      const { payload: missing } = await storage.query(MISSING_PACK, { number }, MISSING_IS);
+      if (missing.name === '') return;
+      for (let at = 0; at < missing.ids.length; at += INDEX_ID_BYTES)
+        this.#missing.set(missing.ids.toString('hex', at, at + INDEX_ID_BYTES), missing.name);
     }
   }
 
-  async #followReferences(snapshots: readonly Snapshot[], wanted: Set<number>): Promise<ReferenceChecker> {
+  async #verifyPacks(wantsFooter: (name: string) => boolean): Promise<void> {
+    const { storage } = this.#parts;
+    // the footer of the next pack is asked for once its name is known
+    for (let pack = 0, footer = 0; ; ) {
+      this.#checkCancelled();
+      const { payload } = await storage.query(VERIFY_PACK, { pack, footer }, PACK_IS);
+      const { name, segments, problems, disagrees, quarantined, chunks } = payload;
+      if (name === '') return;
+      if (footer === 0 && wantsFooter(name) && problems.length === 0) {
+        [pack, footer] = [payload.pack, 1];
+        continue;
+      }
+      for (const ordinal of segments) this.#packs[ordinal] = name;
+      this.segments.set(name, segments);
+      this.#indexedChunks += chunks;
+      if (quarantined) this.#quarantined.add(name);
+      else {
+        for (const text of problems) this.#findings.add(`packs/${name}`, text);
+        if (disagrees) this.damage.disagreeing.add(name);
+        else if (problems.length > 0) this.damage.packs.add(name);
+      }
+      this.#packsChecked++;
+      [pack, footer] = [payload.pack + 1, 0];
+    }
+  }
+
+  async #followReferences(
+    snapshots: readonly Snapshot[],
+    wanted: Set<number> | undefined,
+  ): Promise<ReferenceChecker> {
     const { fetcher } = this.#parts;
     const checker = new ReferenceChecker({
       has: (id) => {
         const ordinal = fetcher.locate(id);
-        if (ordinal >= 0) wanted.add(ordinal);
+        if (ordinal >= 0) wanted?.add(ordinal);
         return ordinal >= 0;
       },
       read: ({ kind, id, length }) => {
@@ -134,16 +227,25 @@ export class Check {
       references,
       contents: false,
     });
+    const { report } = checker;
     for (const { name, header } of snapshots) {
-      const before = checker.report.problems.length;
-      await checker.check({ kind: 2, id: header.root.id, length: header.root.length });
+      const before = report.problems.length;
+      await checker.check({ kind: CHUNK_TREE, id: header.root.id, length: header.root.length });
       // one that was removed meanwhile need not be whole
-      if (checker.report.problems.length > before && !(await this.#exists(name)))
-        checker.report.problems.splice(before);
+      if (report.problems.length > before && !(await this.#exists(name)))
+        for (const { object } of report.problems.splice(before)) report.damaged.delete(idOf(object));
       this.#report();
     }
-    for (const { object, text } of checker.report.problems) this.#problem(object, text);
+    for (const { object, text } of report.problems) this.#findings.add(this.#objectOf(idOf(object)), text);
+    for (const id of report.damaged) this.damage.chunks.add(id);
     return checker;
+  }
+
+  /** What is to be told of a chunk that cannot be had: the pack that it is, or was, in. */
+  #objectOf(id: string): string {
+    const ordinal = this.#parts.fetcher.locate(Buffer.from(id, 'hex'));
+    const pack = ordinal < 0 ? this.#missing.get(id.slice(0, 2 * INDEX_ID_BYTES)) : this.#packs[ordinal];
+    return pack === undefined ? `chunk ${id}` : `packs/${pack}`;
   }
 
   async #exists(snapshot: string): Promise<boolean> {
@@ -178,30 +280,29 @@ export class Check {
       if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
       // a cleanup has removed it meanwhile: nothing is found there any more
       if (!fetcher.isUsed(ordinal)) return;
-      this.#damagedSegments.set(ordinal, describe(error));
-      this.#problem(`packs/${this.#packs[ordinal] ?? '?'}`, `segment ${ordinal}: ${describe(error)}`);
+      this.#damagedSegments.add(ordinal);
+      const name = this.#packs[ordinal] ?? '?';
+      this.damage.packs.add(name);
+      this.#findings.add(`packs/${name}`, `segment ${ordinal}: ${describe(error)}`);
     }
   }
 
   /** Says which paths the damage touches. */
-  async #namePaths(snapshots: readonly Snapshot[], missing: ReadonlySet<string>): Promise<void> {
-    const { fetcher, onProblem } = this.#parts;
-    if (missing.size === 0 && this.#damagedSegments.size === 0) return;
+  async #namePaths(snapshots: readonly Snapshot[]): Promise<void> {
+    const { fetcher } = this.#parts;
+    const { chunks } = this.damage;
+    if (chunks.size === 0 && this.#damagedSegments.size === 0) return;
     const isDamaged = (id: Buffer): boolean =>
-      missing.has(id.toString('hex')) || this.#damagedSegments.has(fetcher.locate(id));
+      chunks.has(id.toString('hex')) || this.#damagedSegments.has(fetcher.locate(id));
     for (const { name, header } of snapshots) {
-      for await (const path of damagedPaths(fetcher, header.root, isDamaged)) {
+      for await (const { path, id } of damagedPaths(fetcher, header.root, isDamaged)) {
         this.#checkCancelled();
-        const object = `${name}:`;
-        onProblem({ object, text: 'cannot be restored', paths: [path] });
+        this.damage.snapshots.add(name);
+        this.damage.chunks.add(id.toString('hex'));
+        const touched = Buffer.concat([Buffer.from(`${name}:`), path]);
+        this.#findings.touch(this.#objectOf(id.toString('hex')), touched);
       }
     }
-  }
-
-  #problem(object: string, text: string): void {
-    this.#problems++;
-    if (this.#problems > PROBLEMS_TOLD_MAX) return;
-    this.#parts.onProblem({ object: object.slice(0, 4096), text: text.slice(0, 4096), paths: undefined });
   }
 
   #report(): void {
@@ -216,7 +317,26 @@ export class Check {
       bytesExpected: undefined,
       filesExpected: undefined,
       storedBytes: 0,
-      problems: this.#problems,
+      problems: this.#findings.count,
     });
   }
+}
+
+/** The id in the object of a reference checker's problem, `chunk ID`. */
+function idOf(object: string): string {
+  return object.slice('chunk '.length);
+}
+
+/**
+ * Whether it is a segment's turn, by the name of its pack and its position in
+ * it: neither changes, so that in `runs` runs in a row each has its turn once.
+ */
+export function isTurn(
+  pack: string,
+  position: number,
+  runs: number | undefined,
+  turn: number | undefined,
+): boolean {
+  if (runs === undefined) return false;
+  return (Number.parseInt(pack.slice(0, 8), 16) + position) % runs === turn;
 }

@@ -8,9 +8,14 @@ import { extents } from '../../snapshot/content.ts';
 import { LeafCursor, readRoot } from '../../snapshot/directory.ts';
 import { DIRECTORY, EntryReader, FILE, FLAG_UNREADABLE } from '../../snapshot/tree.ts';
 
-/** Paths that are told of one snapshot. */
-const PATHS_MAX = 1000;
+/** A path, and the chunk whose damage touches it. */
+export interface DamagedPath {
+  readonly path: Buffer;
+  readonly id: Buffer;
+}
+
 const SLASH = Buffer.from('/');
+const NO_CHUNK = Buffer.alloc(32);
 
 /** An entry's name and what it refers to, kept while others are visited. */
 interface Child {
@@ -24,9 +29,12 @@ export async function* damagedPaths(
   source: ChunkSource,
   root: ChunkRef,
   isDamaged: (id: Buffer) => boolean,
-): AsyncGenerator<Buffer> {
-  let told = 0;
-  const first = isDamaged(root.id) ? undefined : (await readRoot(source, root)).directory();
+): AsyncGenerator<DamagedPath> {
+  if (isDamaged(root.id)) {
+    yield { path: SLASH, id: root.id };
+    return;
+  }
+  const first = (await readRoot(source, root)).directory();
   const waiting: Child[] = [
     {
       path: SLASH,
@@ -34,25 +42,24 @@ export async function* damagedPaths(
       content: undefined,
     },
   ];
-  for (let child = waiting.pop(); child !== undefined && told < PATHS_MAX; child = waiting.pop()) {
+  for (let child = waiting.pop(); child !== undefined; child = waiting.pop()) {
     const damaged =
       child.content === undefined
         ? await visitDirectory(source, child, isDamaged, waiting)
-        : await isFileDamaged(source, child.content, isDamaged);
-    if (!damaged) continue;
-    told++;
-    yield child.path;
+        : await damagedChunk(source, child.content, isDamaged);
+    if (damaged !== undefined) yield { path: child.path, id: damaged };
   }
 }
 
-/** Adds what is in the directory to `waiting`; true if the directory itself cannot be read. */
+/** Adds what is in the directory to `waiting`; the chunk for which the directory itself cannot be read. */
 async function visitDirectory(
   source: ChunkSource,
   { path, directory }: Child,
   isDamaged: (id: Buffer) => boolean,
   waiting: Child[],
-): Promise<boolean> {
-  if (directory === undefined || isDamaged(directory.id)) return true;
+): Promise<Buffer | undefined> {
+  if (directory === undefined) return undefined;
+  if (isDamaged(directory.id)) return directory.id;
   const leaves = new LeafCursor(source, directory);
   const entries = new EntryReader();
   try {
@@ -64,10 +71,10 @@ async function visitDirectory(
         if (child !== undefined) waiting.push(child);
       }
     }
-    return false;
+    return undefined;
   } catch {
     // whatever is wrong with it has been told; here only the path counts
-    return true;
+    return directory.id;
   }
 }
 
@@ -83,16 +90,24 @@ function childOf(parent: Buffer, entries: EntryReader): Child | undefined {
   };
 }
 
-async function isFileDamaged(
+async function damagedChunk(
   source: ChunkSource,
   content: Buffer,
   isDamaged: (id: Buffer) => boolean,
-): Promise<boolean> {
+): Promise<Buffer | undefined> {
+  let list: Buffer = NO_CHUNK;
+  const noting: ChunkSource = {
+    get: (kind, id, length) => {
+      list = Buffer.from(id);
+      return source.get(kind, id, length);
+    },
+  };
   try {
-    for await (const { id } of extents(source, content)) if (id !== undefined && isDamaged(id)) return true;
-    return false;
+    for await (const { id } of extents(noting, content))
+      if (id !== undefined && isDamaged(id)) return Buffer.from(id);
+    return undefined;
   } catch {
-    // a list of its chunks is damaged
-    return true;
+    // a list of its chunks is damaged: the one that was read last
+    return list;
   }
 }
