@@ -20,6 +20,7 @@ import { Failure } from '../error.ts';
 import { errnoError } from '../sys/errno.ts';
 import { setDirect } from '../sys/files.ts';
 import { addressOf } from '../sys/foreign.ts';
+import { trace, tracing } from '../trace.ts';
 import {
   type Backend,
   type ByteRange,
@@ -172,6 +173,7 @@ export class FsBackend implements Backend {
 
   async getInto(kind: ObjectKind, name: string, offset: number, out: Buffer): Promise<boolean> {
     const file = this.#path(kind, name);
+    if (tracing.object) trace('object', `read ${kind}/${name}, ${out.length} bytes at ${offset}`);
     let bytes: number;
     try {
       bytes = kind === 'packs' ? await this.#readPack(file, out, offset) : await readOnce(file, out, offset);
@@ -220,6 +222,7 @@ export class FsBackend implements Backend {
     options: PutOptions = {},
   ): Promise<boolean> {
     const target = this.#path(kind, name);
+    if (tracing.object) trace('object', `write ${kind}/${name}`);
     try {
       if (kind === 'packs') await this.#makeFanout(name.slice(0, 2));
       for (let attempt = 1; ; attempt++) {
@@ -322,6 +325,7 @@ export class FsBackend implements Backend {
   }
 
   async list(kind: ObjectKind): Promise<string[]> {
+    if (tracing.object) trace('object', `list ${kind}`);
     try {
       if (kind === 'config') return (await this.stat(kind, 'config')) === undefined ? [] : ['config'];
       const directory = path.join(this.location, kind);
@@ -350,6 +354,7 @@ export class FsBackend implements Backend {
 
   async delete(kind: ObjectKind, name: string): Promise<boolean> {
     const file = this.#path(kind, name);
+    if (tracing.object) trace('object', `remove ${kind}/${name}`);
     this.#forget(file);
     try {
       await fs.unlink(file);

@@ -47,7 +47,7 @@ interface Events {
 }
 
 /** What the parent does with a child's channel. */
-export type ToChild = Pick<Channel, 'query' | 'message' | 'closed'>;
+export type ToChild = Pick<Channel, 'query' | 'message' | 'closed' | 'writable'>;
 
 /** Rejects with `failure` unless `promise` settles within `timeoutMs`. */
 async function within<T>(promise: Promise<T>, timeoutMs: number, failure: () => Failure): Promise<T> {

@@ -17,6 +17,7 @@ import {
 } from '../sys/constants.ts';
 import { EMFILE, ENFILE, EPERM, errnoError } from '../sys/errno.ts';
 import * as sysFiles from '../sys/files.ts';
+import { trace, tracing } from '../trace.ts';
 import { type Attributes, attributesAt } from './attributes.ts';
 import type { Frame } from './frame.ts';
 import type { Names } from './names.ts';
@@ -36,6 +37,11 @@ const DIRECTORY_BUFFER_BYTES = 64 << 10;
 const DOT = 0x2e;
 const DOT_DOT = Buffer.from('..');
 const CURRENT = Buffer.from('.');
+
+/** A name for a trace. */
+function textOf(name: Uint8Array, start: number, end: number): string {
+  return Buffer.from(name.subarray(start, end)).toString();
+}
 
 export class Opener {
   /** What `look` filled: the name itself. */
@@ -60,11 +66,13 @@ export class Opener {
 
   /** Opens the regular file that was looked at: descriptor, -errno, or REPLACED. */
   openFile(dirfd: number, name: Uint8Array, start: number, end: number): number {
+    if (tracing.walk) trace('walk', `open file ${textOf(name, start, end)}`);
     return this.#verified(this.#open(dirfd, name, start, end, O_RDONLY | O_NONBLOCK | O_NOCTTY), FILE);
   }
 
   /** Opens the directory that was looked at. */
   openDirectory(dirfd: number, name: Uint8Array, start: number, end: number): number {
+    if (tracing.walk) trace('walk', `open directory ${textOf(name, start, end)}`);
     return this.#verified(
       this.#open(dirfd, name, start, end, O_RDONLY | O_NONBLOCK | O_DIRECTORY),
       DIRECTORY,

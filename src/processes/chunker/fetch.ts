@@ -14,6 +14,7 @@ import { SEGMENT_RAW_MAX_BYTES } from '../../repository/constants.ts';
 import { SegmentReader } from '../../repository/segment.ts';
 import type { IdTable } from '../../repository/table.ts';
 import type { ChunkSource } from '../../snapshot/chunks.ts';
+import { trace, tracing } from '../../trace.ts';
 import type { Identified } from './repack.ts';
 
 const ID_BYTES = 32;
@@ -87,6 +88,8 @@ export class SegmentFetcher implements ChunkSource {
   async segment(ordinal: number): Promise<LoadedSegment> {
     for (;;) {
       const known = this.#segments.get(ordinal);
+      if (tracing.cache)
+        trace('cache', `segment ${ordinal}: ${known === undefined ? 'to be read' : 'loaded'}`);
       if (known === undefined) return this.#first(ordinal);
       const loaded = await known;
       // its first user may have been done with it, and the slot needed, before we woke
@@ -138,6 +141,7 @@ export class SegmentFetcher implements ChunkSource {
 
   async #load(ordinal: number): Promise<LoadedSegment> {
     const slot = await this.#slot();
+    if (tracing.chunk) trace('chunk', `read segment ${ordinal}`);
     try {
       const rawBytes = await this.#ask(ordinal, slot);
       if (rawBytes > SEGMENT_RAW_MAX_BYTES)

@@ -14,6 +14,7 @@ import { FLUSH, FLUSHED, SEAL } from '../../messages/data.ts';
 import { SEGMENT_RAW_MAX_BYTES, SEGMENT_TARGET_BYTES } from '../../repository/constants.ts';
 import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
 import { type IdTable, PendingTable } from '../../repository/table.ts';
+import { trace, tracing } from '../../trace.ts';
 
 /** Ids on their way to storage before an older generation of them is let go. */
 const GENERATION_IDS = 1 << 16;
@@ -65,9 +66,11 @@ export class SegmentStore {
 
   /** Whether the chunk is in the repository to stay, or on its way. */
   has(id: Buffer, offset = 0): boolean {
-    return (
-      this.#parts.table().holds(id, offset) || this.#pending.has(id, offset) || this.#older.has(id, offset)
-    );
+    const known =
+      this.#parts.table().holds(id, offset) || this.#pending.has(id, offset) || this.#older.has(id, offset);
+    if (tracing.cache)
+      trace('cache', `chunk ${id.toString('hex', offset, offset + 4)}: ${known ? 'known' : 'new'}`);
+    return known;
   }
 
   /** Stores a chunk unless it is known; `idOut` gets its id. A promise only where it had to wait. */
@@ -110,6 +113,7 @@ export class SegmentStore {
 
   #append(segment: OpenSegment, id: Buffer, length: number): void {
     segment.writer.append(id, length);
+    if (tracing.chunk) trace('chunk', `store ${id.toString('hex', 0, 4)}, ${length} bytes`);
     this.#pending.add(id, 0);
     this.totals.chunks++;
     this.totals.addedBytes += length;
@@ -164,6 +168,7 @@ export class SegmentStore {
     this.#underWay.add(sequence);
     const worker = this.#parts.workers[this.#worker++ % this.#parts.workers.length];
     if (worker === undefined) throw new Error('no crypto worker');
+    if (tracing.chunk) trace('chunk', `seal segment ${sequence}: ${count} chunks, ${length} bytes`);
     worker.message(SEAL, { sequence, slot, length, count, kind: writer.kind });
     if (this.#pending.count >= GENERATION_IDS) this.#turn();
   }

@@ -13,6 +13,7 @@ import type { pushState, taskState } from '../../messages/client.ts';
 import { History, type Outcome, type Pause } from '../../schedule/history.ts';
 import { isMissed, jitterMs, nextRun } from '../../schedule/plan.ts';
 import { startable } from '../../schedule/queue.ts';
+import { trace, tracing } from '../../trace.ts';
 import { pushName, type Task } from './tasks.ts';
 
 /** At most this long between looks at the clock: it can be set, and the machine can sleep. */
@@ -207,6 +208,7 @@ export class Scheduler {
     due.sort((a, b) => a.dueMs - b.dueMs);
     const tasks = due.map(({ task }) => task);
     for (const task of startable(tasks, [...this.#running.values()])) void this.#run(task);
+    if (tracing.schedule) trace('schedule', `${tasks.length} are due; the next look is in ${waitMs} ms`);
     return waitMs;
   }
 
@@ -214,6 +216,7 @@ export class Scheduler {
     const { log, now, run } = this.#options;
     const { name, operation } = task;
     const what = operation === 'push' ? `push ${name}` : name;
+    if (tracing.schedule) trace('schedule', `${what}: begins`);
     this.#running.set(name, task);
     this.#triggered.delete(name);
     this.#history.began(name, now());
