@@ -21,7 +21,7 @@ export interface ConfigError extends Position {
 export const ROLES = ['control', 'scanner', 'chunker', 'crypto', 'storage'] as const;
 export type Role = (typeof ROLES)[number];
 
-/** What a `permit` can allow: plakarctl's commands, and `all` of them. */
+/** What a `permit` can allow: plakarctl's commands, and `all` of them but `key`. */
 export const OPERATIONS = [
   'all',
   'create',
@@ -34,6 +34,7 @@ export const OPERATIONS = [
   'rm',
   'keep',
   'cleanup',
+  'key',
   'find',
   'diff',
   'info',
@@ -79,10 +80,17 @@ export interface Socket {
   readonly mode: number;
 }
 
-/** Bytes a second; no limit where absent. */
+/** Bytes a second at most: always, or between two times of each day. */
+export interface RateLimit {
+  readonly bytesPerSecond: number;
+  /** Minutes after midnight, local time; past midnight where `to` is not after `from`. */
+  readonly between?: { readonly from: number; readonly to: number };
+}
+
+/** Of those that hold at a time, the lowest counts. */
 export interface Limits {
-  readonly readBytesPerSecond?: number;
-  readonly writeBytesPerSecond?: number;
+  readonly read: readonly RateLimit[];
+  readonly write: readonly RateLimit[];
 }
 
 /** Where a repository is. */

@@ -23,7 +23,7 @@ import {
   type Source,
   WEEK_DAYS,
 } from './model.ts';
-import { DURATION_UNITS, SIZE_UNITS } from './value.ts';
+import { DURATION_UNITS, SIZE_UNITS, timeOfDay } from './value.ts';
 
 /** The configuration as text, each statement on a line, each block indented. */
 export function print(configuration: Configuration): string {
@@ -103,11 +103,13 @@ function periodOf(schedule: Schedule | undefined): string {
   return period === undefined ? when(schedule) : ` ${period}`;
 }
 
-function rates({ readBytesPerSecond: read, writeBytesPerSecond: write }: Limits): string[] {
-  return [
-    ...(read === undefined ? [] : [`limit read ${size(read)}`]),
-    ...(write === undefined ? [] : [`limit write ${size(write)}`]),
-  ];
+function rates(limits: Limits): string[] {
+  return (['read', 'write'] as const).flatMap((way) =>
+    limits[way].map(
+      ({ bytesPerSecond, between }) =>
+        `limit ${way} ${size(bytesPerSecond)}${between === undefined ? '' : ` between ${timeOfDay(between.from)} and ${timeOfDay(between.to)}`}`,
+    ),
+  );
 }
 
 function source({ name, paths, excludes, oneFilesystem, watch, before, after }: Source): string[] {
@@ -136,11 +138,6 @@ function when(schedule: Schedule | undefined): string {
   if (cron !== undefined) return ` at ${quote(cron)}`;
   const days = [...weekDays.map((day) => WEEK_DAYS[day]), ...monthDays];
   return ` at ${minutes.map(timeOfDay).join(', ')}${days.length === 0 ? '' : ` on ${days.join(', ')}`}`;
-}
-
-function timeOfDay(minuteOfDay: number): string {
-  const pad = (number: number): string => String(number).padStart(2, '0');
-  return `${pad(Math.floor(minuteOfDay / 60))}:${pad(minuteOfDay % 60)}`;
 }
 
 function keepWhen(given: KeepWhen | undefined): string {

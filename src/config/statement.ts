@@ -17,13 +17,13 @@ import {
   type Hook,
   type Keep,
   type KeepWhen,
-  type Limits,
   type Location,
   OPERATIONS,
   PERIOD_SECONDS,
   PERIODS,
   type Permit,
   type Push,
+  type RateLimit,
   type Repository,
   ROLES,
   type Role,
@@ -47,10 +47,11 @@ import {
   mode,
   oneOf,
   options,
-  rate,
+  rateLimit,
   size,
   text,
   tidy,
+  timeOfDay,
   type Value,
   wrongPath,
 } from './value.ts';
@@ -64,6 +65,8 @@ const ZSTD_LEVEL_MAX = 22;
 const DEFAULT_ZSTD_LEVEL = 1;
 const SOURCE_PATHS_MAX = 64;
 const HOOKS_MAX = 16;
+/** Of one direction and place. */
+const LIMITS_MAX = 16;
 /** Sources with `watch`: the kernel allows a user 128 inotify instances by default. */
 const WATCHED_MAX = 64;
 const DEFAULT_SETTLE_S = 2;
@@ -84,6 +87,7 @@ const DEFAULT_USERS: Readonly<Record<Role, string>> = {
 };
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+type LimitsDraft = { readonly [way in 'read' | 'write']: RateLimit[] };
 
 /** The configuration while it is read. */
 interface Draft {
@@ -94,7 +98,7 @@ interface Draft {
   log?: Configuration['log'];
   reload?: Configuration['reload'];
   users: Partial<Record<Role, string>>;
-  limits: Mutable<Limits>;
+  limits: LimitsDraft;
   repositories: Repository[];
   sources: Source[];
   pushes: Push[];
@@ -103,7 +107,15 @@ interface Draft {
 }
 
 export function newDraft(): Draft {
-  return { users: {}, limits: {}, repositories: [], sources: [], pushes: [], syncs: [], permits: [] };
+  return {
+    users: {},
+    limits: { read: [], write: [] },
+    repositories: [],
+    sources: [],
+    pushes: [],
+    syncs: [],
+    permits: [],
+  };
 }
 
 /** The draft with every default filled in. */
@@ -222,7 +234,22 @@ const bounded = (expected: string, holds: (found: string) => boolean): Value<str
 const pattern = bounded('a pattern', (found) => found.replace(/^!/, '').replace(/\/$/, '') !== '');
 const command = bounded('a command', (found) => found.trim() !== '');
 
-const limitKey = { read: 'readBytesPerSecond', write: 'writeBytesPerSecond' } as const;
+/** Adds a limit to those of its direction, of which each holds at a time of its own. */
+function addLimit({ draft, once, mistake }: Adding, way: 'read' | 'write', limit: RateLimit): void {
+  const { between } = limit;
+  once(
+    `limit ${way}${between === undefined ? '' : ` between ${timeOfDay(between.from)} and ${timeOfDay(between.to)}`}`,
+  );
+  const limits = draft.limits[way];
+  if (limits.length >= LIMITS_MAX) throw mistake(`more than ${LIMITS_MAX} limits`);
+  limits.push(limit);
+}
+
+interface Adding {
+  readonly draft: { readonly limits: LimitsDraft };
+  readonly once: (what: string) => void;
+  readonly mistake: (what: string) => Mistake;
+}
 
 interface RepositoryDraft {
   encryption?: Encryption;
@@ -231,7 +258,7 @@ interface RepositoryDraft {
   keepWhen?: KeepWhen;
   checks: { [depth in CheckDepth]?: Schedule };
   cleanup?: Schedule;
-  limits: Mutable<Limits>;
+  limits: LimitsDraft;
 }
 
 const inRepository = rowsFor<RepositoryDraft>();
@@ -272,10 +299,7 @@ const REPOSITORY = grammar<RepositoryDraft>([
     once('cleanup');
     draft.cleanup = when;
   }),
-  inRepository(['limit', direction, rate], ({ draft, once }, way, bytesPerSecond) => {
-    once(`limit ${way}`);
-    draft.limits[limitKey[way]] = bytesPerSecond;
-  }),
+  inRepository(['limit', direction, rateLimit], addLimit),
 ]);
 
 interface SourceDraft {
@@ -319,7 +343,7 @@ const SOURCE = grammar<SourceDraft>([
   ),
 ]);
 
-const newRepositoryDraft = (): RepositoryDraft => ({ checks: {}, limits: {} });
+const newRepositoryDraft = (): RepositoryDraft => ({ checks: {}, limits: { read: [], write: [] } });
 const newSourceDraft = (): SourceDraft => ({
   paths: [],
   excludes: [],
@@ -366,10 +390,7 @@ export const STATEMENTS = grammar<Draft>(
       once('set reload');
       draft.reload = reload;
     }),
-    top(['limit', direction, rate], ({ draft, once }, way, bytesPerSecond) => {
-      once(`limit ${way}`);
-      draft.limits[limitKey[way]] = bytesPerSecond;
-    }),
+    top(['limit', direction, rateLimit], addLimit),
     top(
       ['repository', newRepository, 'at', location, block(REPOSITORY, newRepositoryDraft)],
       ({ draft, at, sound, mistake }, repository, where, { encryption, compression, ...rest }) => {

@@ -152,6 +152,12 @@ export const clock: Value<number> = text('a time such as 03:30', (found) => {
   return hour === undefined ? undefined : Number(hour) * 60 + Number(minute);
 });
 
+/** What `clock` reads. */
+export function timeOfDay(minuteOfDay: number): string {
+  const pad = (number: number): string => String(number).padStart(2, '0');
+  return `${pad(Math.floor(minuteOfDay / 60))}:${pad(minuteOfDay % 60)}`;
+}
+
 /** A rate, and the times of day that it holds between: `10M between 08:00 and 18:00`. */
 export const rateLimit: Value<RateLimit> = {
   expected: rate.expected,
