@@ -115,6 +115,28 @@ export const COMMANDS: readonly CommandRow[] = [
     load: () => import('./cleanup.ts'),
   },
   {
+    name: 'clone',
+    summary: 'copy a whole repository into another, which is made if it is missing',
+    usage: '[-n] REPOSITORY to REPOSITORY',
+    options: [{ name: 'n', summary: 'only say what would be copied' }],
+    operands: [2, 3],
+    load: () => import('./clone.ts'),
+  },
+  {
+    name: 'sync',
+    summary: 'copy the snapshots that another repository lacks',
+    usage:
+      '[-n] [-tag TAG]... [-source SOURCE] [-since WHEN] REPOSITORY to|from|with REPOSITORY [SNAPSHOT...]',
+    options: [
+      { name: 'n', summary: 'only say what would be copied' },
+      { name: 'tag', argument: 'TAG', repeated: true, summary: 'only snapshots with every TAG' },
+      { name: 'source', argument: 'SOURCE', summary: 'only snapshots of SOURCE' },
+      { name: 'since', argument: 'WHEN', summary: 'only snapshots since a time, or a duration ago' },
+    ],
+    operands: [2, ANY],
+    load: () => import('./sync.ts'),
+  },
+  {
     name: 'key',
     summary: 'tell and change who can open the repository, and begin new keys',
     usage: 'list|add|passwd [SLOT]|rm SLOT|rotate|forget EPOCH [OPTION]...',

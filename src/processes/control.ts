@@ -82,6 +82,7 @@ import {
   WHY,
   WHY_IS,
 } from '../messages/parent.ts';
+import { SYNC } from '../messages/sync.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { answer, type Client, Clients } from './control/clients.ts';
 import { type Job, Jobs, type Request } from './control/jobs.ts';
@@ -89,6 +90,7 @@ import { changeKeys, type KeyTools, listKeys } from './control/keys.ts';
 import { openMetrics } from './control/metrics.ts';
 import { Monitor } from './control/monitor.ts';
 import { Permits } from './control/permits.ts';
+import { Syncs } from './control/syncs.ts';
 import { type Asked, type Result, runTask } from './control/tasks.ts';
 import { Tracers } from './control/traces.ts';
 import { childLog } from './logging.ts';
@@ -106,6 +108,7 @@ class Control {
   readonly #clients: Clients;
   readonly #jobs: Jobs;
   readonly #monitor: Monitor;
+  readonly #syncs: Syncs;
   readonly #tracers: Tracers;
   readonly #log: Log;
   #settings: Settings | undefined;
@@ -130,6 +133,17 @@ class Control {
       over: (job, error) => {
         this.#monitor.over(job, error);
         if (job.isHeld) parent.message(RELEASE, { job: job.number, snapshot: job.snapshot });
+      },
+    });
+    this.#syncs = new Syncs({
+      repository: (operation, wanted) => this.#repository(operation, wanted).name,
+      permit: (client, operation, repository) => this.#permit(client, operation, repository),
+      begin: (owner, request) => this.#jobs.begin(owner, request),
+      work: (job, work) => this.#work(job, work),
+      end: (job) => this.#jobs.end(job.number),
+      chunker: (repository) => this.#chunker(repository),
+      make: async (repository) => {
+        await parent.query(MAKE, { repository }, MADE);
       },
     });
     this.#clients = new Clients({
@@ -177,6 +191,7 @@ class Control {
     requests(CHECK, (message) => this.#check(client, message));
     requests(REMOVE, (message) => this.#remove(client, message));
     requests(KEEP, (message) => this.#keep(client, message));
+    requests(SYNC, (message) => this.#syncs.sync(client, message));
     requests(CLEANUP, (message) => this.#cleanup(client, message));
     requests(INFO, (message) => this.#info(client, message));
     requests(KEYS, (message) => listKeys(message, this.#keyTools(client)));
@@ -289,9 +304,9 @@ class Control {
 
   /** Brings up what the job needs, and returns the chunker that does it. It stays up until the job ends. */
   async #ready(job: Job): Promise<Channel> {
-    const { number, repository, operation } = job;
+    const { number, repository, operation, source, other } = job;
     // a path that a client walks needs no scanner: only configured sources are named
-    const need = { job: number, repository, source: job.source };
+    const need = { job: number, repository, source, other };
     const { payload } = await this.#context.parent.query(NEED, need, READY_FOR);
     job.ready = payload;
     job.isHeld = true;
@@ -314,10 +329,10 @@ class Control {
     }
   }
 
-  async #why({ repository, source, startedMs }: Job): Promise<string | undefined> {
+  async #why({ repository, source, other, startedMs }: Job): Promise<string | undefined> {
     const { payload } = await this.#context.parent.query(
       WHY,
-      { repository, source, sinceMs: startedMs },
+      { repository, source, other, sinceMs: startedMs },
       WHY_IS,
     );
     return payload.text;
@@ -433,6 +448,7 @@ class Control {
   /** What the schedule says: nobody waits for it but the parent. */
   async #runTask(asked: Asked): Promise<Result> {
     const { operation, source } = asked;
+    if (operation === 'sync') return { snapshot: undefined, result: await this.#syncs.run(asked) };
     const { name, keep } = this.#repository(operation, asked.repository);
     const request = { operation, repository: name, source, user: 'schedule', channel: undefined };
     const begin = (): Job => this.#jobs.begin(this, request);

@@ -12,8 +12,8 @@ import { Breach } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import type { Log } from '../log.ts';
 import { RELOADED } from '../messages/client.ts';
-import { REMEMBER } from '../messages/memory.ts';
 import { KEYS_CHANGED, KEYS_LISTED, PARENT_CHANGE_KEYS, PARENT_KEYS } from '../messages/keys.ts';
+import { REMEMBER } from '../messages/memory.ts';
 import {
   LOG,
   MADE,
@@ -40,6 +40,7 @@ import { child } from '../privsep/declare.ts';
 import { TRACED } from '../privsep/messages.ts';
 import type { Exit } from '../privsep/start.ts';
 import { Supervisor, type SupervisorOptions } from '../privsep/supervise.ts';
+import { closeAll } from '../sys/socket.ts';
 import { VERSION } from '../version.ts';
 import {
   type ConfigurationPlace,
@@ -73,6 +74,8 @@ const ERRORS_MAX = 100;
 export interface Timeouts
   extends Pick<SupervisorOptions, 'stallTimeoutMs' | 'stopTimeoutMs' | 'termTimeoutMs'> {
   readonly hookTimeoutMs?: number;
+  /** before a repository's processes that keep dying are started again */
+  readonly longestPauseMs?: number;
 }
 
 /** What the parent runs on. */
@@ -390,6 +393,7 @@ export class Parent {
       nowMs,
       random,
       stopping: this.#stopping.signal,
+      longestPauseMs: this.#options.timeouts?.longestPauseMs,
       cpus: configuration.cpu,
       chunkerUser: userOf(configuration, 'chunker'),
       cryptoUser: userOf(configuration, 'crypto'),

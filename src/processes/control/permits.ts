@@ -16,6 +16,8 @@ export interface Caller {
 }
 
 const ROOT = 0;
+/** What `all` does not permit: whoever may change keys decides who else can read everything. */
+const EXPLICIT: readonly string[] = ['key'];
 
 export class Permits {
   readonly #rules: readonly PermitRule[];
@@ -55,5 +57,6 @@ function appliesTo(rule: PermitRule, { uid, groups }: Caller): boolean {
 function covers(rule: PermitRule, operation: string, repository: string | undefined): boolean {
   if (rule.repository !== undefined && repository !== undefined && rule.repository !== repository)
     return false;
-  return rule.operations.includes('all') || rule.operations.includes(operation);
+  if (rule.operations.includes(operation)) return true;
+  return rule.operations.includes('all') && !EXPLICIT.includes(operation);
 }

@@ -43,6 +43,8 @@ export interface GroupTools {
   /** of a monotonic clock */
   readonly nowMs: () => number;
   readonly random: (bytes: number) => Buffer;
+  /** before processes that keep dying are started again; Backoff's own where undefined */
+  readonly longestPauseMs: number | undefined;
   /** processors to use; all but one where undefined */
   readonly cpus: number | undefined;
   readonly chunkerUser: User;
@@ -64,7 +66,7 @@ export class RepositoryGroup {
   readonly #workers: number;
   readonly keys: RepositoryKeys;
   #ready: Promise<ReadyRepository> | undefined;
-  readonly #backoff = new Backoff();
+  readonly #backoff: Backoff;
   readonly #retired = new AbortController();
   #creating = false;
   /** of the repository that was opened last */
@@ -78,6 +80,7 @@ export class RepositoryGroup {
   constructor(repository: Repository, tools: GroupTools) {
     this.#repository = repository;
     this.#tools = tools;
+    this.#backoff = new Backoff(tools.longestPauseMs);
     const cpus = tools.cpus ?? availableParallelism() - 1;
     this.#workers = Math.min(WORKERS_MAX, Math.max(1, cpus));
     const [storage = '', ...others] = this.#names;
@@ -261,7 +264,7 @@ export class RepositoryGroup {
         .chroot(EMPTY_DIRECTORY)
         .profile('worker')
         .limit('nofile', DESCRIPTORS_MAX)
-        .mayTalkTo('control', 'scanner')
+        .mayTalkTo('control', 'scanner', 'chunker')
         .settings({ workers }),
     );
   }

@@ -6,7 +6,7 @@
  * is new is durable before anything old goes, so that whoever is stopped in
  * between can open everything.
  */
-import { closeSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import type { Encryption, Repository } from '../../config/config.ts';
 import { Failure } from '../../error.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
@@ -235,21 +235,16 @@ export class RepositoryKeys {
     return this.#state;
   }
 
-  /** Changes slots or epochs, and closes the descriptors. */
-  change(change: KeyChange, fds: readonly number[]): Promise<Changed> {
+  /** Changes slots or epochs; the descriptors stay the caller's. */
+  change(change: KeyChange, [fd]: readonly number[]): Promise<Changed> {
     return this.#inTurn(async () => {
-      const [fd] = fds;
-      try {
-        if (this.#repository.encryption.kind === 'none')
-          throw new Failure('change keys', this.#repository.name, {
-            cause: 'it is not encrypted: nothing would be protected',
-          });
-        const changed = await this.#change(change, fd);
-        await this.#notice();
-        return { ...nothingChanged, ...changed, repository: this.#repository.name };
-      } finally {
-        for (const each of fds) closeSync(each);
-      }
+      if (this.#repository.encryption.kind === 'none')
+        throw new Failure('change keys', this.#repository.name, {
+          cause: 'it is not encrypted: nothing would be protected',
+        });
+      const changed = await this.#change(change, fd);
+      await this.#notice();
+      return { ...nothingChanged, ...changed, repository: this.#repository.name };
     });
   }
 
