@@ -185,6 +185,12 @@ export class RunningChild {
     if (!this.#gone) this.#process.kill(signal);
   }
 
+  /** Kills it for what it did. */
+  condemn(failure: Failure): void {
+    this.#reason ??= failure;
+    this.kill('SIGKILL');
+  }
+
   /** Lets the child's work begin; once. */
   begin(): void {
     if (this.isBegun) return;
@@ -259,8 +265,7 @@ export class RunningChild {
     });
     broker.answer(PONG, () => this.#heartbeat.beat());
     broker.answer(FAILED, ({ payload }) => {
-      this.#reason ??= fromWire(payload);
-      this.kill('SIGKILL');
+      this.condemn(fromWire(payload));
     });
     broker.answer(PEER_FAILED, ({ payload }) =>
       complaint(payload.role, payload.instance, fromWire(payload.failure)),
@@ -281,8 +286,7 @@ export class RunningChild {
 
   /** It sent what it must not. */
   #broken(error: unknown): void {
-    this.#reason ??= error instanceof Failure ? error : new Failure('channel', '', { cause: error });
-    this.kill('SIGKILL');
+    this.condemn(error instanceof Failure ? error : new Failure('channel', '', { cause: error }));
   }
 
   #closed(): void {

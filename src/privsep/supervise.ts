@@ -11,7 +11,7 @@ import { EventEmitter } from 'node:events';
 import { Failure } from '../error.ts';
 import { type Channel, channelPair } from '../ipc/channel.ts';
 import type { Broker } from './broker.ts';
-import { connectsAtStart, type Declaration, type Declared, mayConnect } from './declare.ts';
+import { childName, connectsAtStart, type Declaration, type Declared, mayConnect } from './declare.ts';
 import { PEER, PEER_TAKEN, STOP } from './messages.ts';
 import { type Exit, type Program, RunningChild } from './start.ts';
 
@@ -42,7 +42,7 @@ interface Events {
   death: [exit: Exit];
   /** Any child ended. */
   exit: [exit: Exit];
-  /** `child` closed its channel to `peer`, which broke the rules. */
+  /** `child` closed its channel to `peer`, which broke the rules, and dies of it. */
   complaint: [child: string, peer: { readonly role: string; readonly instance: string }, failure: Failure];
 }
 
@@ -251,6 +251,7 @@ export class Supervisor extends EventEmitter<Events> {
     if (declared === undefined) throw new Failure('start', name, { cause: 'it is not declared' });
     const running = new RunningChild(declared, this.#program, (role, instance, failure) => {
       this.emit('complaint', name, { role, instance }, failure);
+      this.#condemn(name, childName(role, instance), failure);
     });
     this.#serve?.(name, running.broker, running.channel);
     running.broker.complete();
@@ -258,6 +259,12 @@ export class Supervisor extends EventEmitter<Events> {
     fresh.push(running);
     running.exited.then((exit) => this.#gone(running, exit));
     return running;
+  }
+
+  /** What broke the rules towards a peer does not go on without its channel: it dies, and comes back as after any death. */
+  #condemn(accuser: string, accused: string, failure: Failure): void {
+    // of one that it has no channel to, nobody has anything to say
+    if (this.#links.has(pairName(accuser, accused))) this.#running.get(accused)?.condemn(failure);
   }
 
   #abandon(running: RunningChild): void {

@@ -430,8 +430,9 @@ export class Parent {
       void this.#release(payload.job, payload.snapshot);
     });
     broker.answer(WHY, async (message, channel) => {
-      const { repository, source, sinceMs } = message.payload;
+      const { repository, source, other, sinceMs } = message.payload;
       const keys = source === undefined ? [] : [`source ${source}`];
+      if (other !== undefined) keys.push(`repository ${other}`);
       const text = await this.#falls.since([`repository ${repository}`, ...keys], sinceMs);
       channel.reply(message, WHY_IS, { text });
     });
@@ -481,8 +482,9 @@ export class Parent {
 
   /** Brings up what a job needs, and keeps it as it is until the job is over. */
   async #need(lease: Lease): Promise<PayloadOf<typeof READY_FOR.shape>> {
-    const { job, repository, source } = lease;
+    const { job, repository, source, other } = lease;
     await this.#changes.get(`repository ${repository}`);
+    if (other !== undefined) await this.#changes.get(`repository ${other}`);
     if (source !== undefined) await this.#changes.get(`source ${source}`);
     const group = this.#group(repository);
     // hooks are for one push at a time
@@ -492,6 +494,7 @@ export class Parent {
     try {
       const config = await group.ready();
       await this.#supervisor.connect('control', group.chunker);
+      if (other !== undefined) await this.#needOther(other, group.chunker);
       if (source !== undefined) {
         await this.#before(lease, source);
         await this.#needScanner(source, group.chunker);
@@ -571,6 +574,14 @@ export class Parent {
         kind: 'no-repository',
       });
     return group;
+  }
+
+  /** A repository that is read beside: its chunker gives, where control has told it what it may. */
+  async #needOther(repository: string, taker: string): Promise<void> {
+    const group = this.#group(repository);
+    await group.ready();
+    await this.#supervisor.connect('control', group.chunker);
+    await this.#supervisor.connect(group.chunker, taker);
   }
 
   async #needScanner(source: string, chunker: string): Promise<void> {
