@@ -40,6 +40,8 @@ describe('damage', () => {
   async function on(harm: (repository: string) => void, work: () => Promise<void>): Promise<void> {
     const repository = rig.path('repository');
     fs.rmSync(repository, { recursive: true });
+    // or the daemon says that this is an older state
+    fs.rmSync(rig.path('state'), { recursive: true, force: true });
     fs.cpSync(rig.path('pristine'), repository, { recursive: true, preserveTimestamps: true });
     harm(repository);
     give(repository, rig.users.storage);

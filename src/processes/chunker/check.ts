@@ -236,7 +236,12 @@ export class Check {
         for (const { object } of report.problems.splice(before)) report.damaged.delete(idOf(object));
       this.#report();
     }
-    for (const { object, text } of report.problems) this.#findings.add(this.#objectOf(idOf(object)), text);
+    for (const { object, text } of report.problems) {
+      const id = idOf(object);
+      // that its pack is missing has been said
+      if (!this.#missing.has(id.slice(0, 2 * INDEX_ID_BYTES)) || fetcher.locate(Buffer.from(id, 'hex')) >= 0)
+        this.#findings.add(this.#objectOf(id), text);
+    }
     for (const id of report.damaged) this.damage.chunks.add(id);
     return checker;
   }
