@@ -33,7 +33,7 @@ import {
   ID_BYTES,
   type TreeSource,
 } from '../snapshot/chunks.ts';
-import { checkSealed, mapShared } from '../sys/memory.ts';
+import { checkSealed, mapShared, unmap } from '../sys/memory.ts';
 import { type OnChunk, type OnFailed, ReadQueue } from './reads.ts';
 import { TreeStream } from './treestream.ts';
 
@@ -192,6 +192,12 @@ export class Reader implements BulkSource, TreeSource {
   close(): void {
     this.#queue.fail(new Failure('read from', `repository ${this.repository}`, { cause: 'session closed' }));
     this.#channel.close();
+  }
+
+  /** As `close`, and gives the ring back: for a process that goes on, once nothing of the session is in use. */
+  dispose(): void {
+    this.close();
+    unmap(this.#ring);
   }
 }
 

@@ -12,12 +12,13 @@ const name = text(NAME_MAX_CHARS);
 
 /**
  * control → parent: bring up (and connect) what a job on these needs, and leave
- * it as it is until the job is over; with a source where its scanner is needed.
+ * it as it is until the job is over; with a source where its scanner is needed,
+ * with an other repository where that is read, by the first one's chunker.
  */
 export const NEED = message(
   192,
   'need',
-  record({ job: integer(1), repository: name, source: optional(name) }),
+  record({ job: integer(1), repository: name, source: optional(name), other: optional(name) }),
 );
 export const READY_FOR = message(
   193,
@@ -97,7 +98,11 @@ export const LISTEN = message(215, 'listen', nothing, { maxDescriptors: 1 });
 /** control → parent: a job that NEED was answered for is over; a push, with its snapshot if it made one. */
 export const RELEASE = message(216, 'release', record({ job: integer(1), snapshot: optional(text(36)) }));
 /** control → parent: which death since then was the end of a job on these? */
-export const WHY = message(217, 'why', record({ repository: name, source: optional(name), sinceMs: real }));
+export const WHY = message(
+  217,
+  'why',
+  record({ repository: name, source: optional(name), other: optional(name), sinceMs: real }),
+);
 export const WHY_IS = message(218, 'why is', record({ text: optional(text(4096)) }));
 /** parent → control: do what the schedule says; the first of a sync's repositories is `repository`. */
 export const RUN_TASK = message(

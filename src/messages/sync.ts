@@ -102,11 +102,3 @@ export const COMMIT_COPY = message(
   record({ lease: uuid, provisional: bytes(128 << 10), snapshot: uuid, data: bytes(128 << 10) }),
   { maxBytes: 512 << 10 },
 );
-
-/** parent → control: sync, as the schedule says. */
-export const RUN_SYNC = message(308, 'run sync', record({ from: name, to: name }));
-export const SYNC_RUN = message(
-  309,
-  'sync run',
-  record({ moved: integer(), held: integer(), movedBytes: integer(), storedBytes: integer() }),
-);

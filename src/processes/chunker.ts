@@ -8,6 +8,7 @@
 
 import { closeSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { Reader } from '../client/reader.ts';
 import { Failure } from '../error.ts';
 import { Channel, channelPair } from '../ipc/channel.ts';
 import type { MessageType, Received } from '../ipc/message.ts';
@@ -56,6 +57,7 @@ import { MEMORY } from '../messages/memory.ts';
 import { PARENT_DONE, RINGS } from '../messages/parent.ts';
 import { READER_RING_BYTES } from '../messages/reader.ts';
 import { BATCH, NODES_USED, SCAN_FAILED } from '../messages/scan.ts';
+import { ALLOW, FORBID, GIVE, SYNCED, TAKE } from '../messages/sync.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { chainOf, type Journal } from '../repository/journal.ts';
 import { snapshotId } from '../repository/snapshot.ts';
@@ -66,12 +68,14 @@ import { Catalog, type Snapshot } from './chunker/catalog.ts';
 import { Check } from './chunker/check.ts';
 import { Clean } from './chunker/clean.ts';
 import { SegmentFetcher } from './chunker/fetch.ts';
+import { Giver } from './chunker/give.ts';
 import { openJournal } from './chunker/journal.ts';
 import { judge } from './chunker/keep.ts';
 import { Memory } from './chunker/memory.ts';
 import { Push, type PushRequest, type Summary } from './chunker/push.ts';
 import { Session } from './chunker/session.ts';
 import { SegmentStore } from './chunker/store.ts';
+import { survey, Take, type TakeRequest } from './chunker/take.ts';
 import { PLAIN_READ_SLOTS, slotRange } from './rings.ts';
 
 export interface ChunkerSettings {
@@ -112,6 +116,7 @@ class Chunker {
   readonly #memory: Memory;
   readonly #journal: Journal;
   readonly #splitter: Splitter;
+  readonly #giver: Giver;
   readonly #storage: Channel;
   readonly #slots: SlotPool;
   readonly #pushes = new Map<number, Push>();
@@ -151,6 +156,7 @@ class Chunker {
       table,
     });
     this.#catalog = new Catalog(peers.storage, first);
+    this.#giver = new Giver(context.instance, this.#catalog, this.#fetcher);
     this.#memory = new Memory(context.parent);
     const chain = chainOf(keys.id, hostname());
     this.#journal = openJournal(chain, { storage: peers.storage, crypto: first }, Date.now, (heads, accept) =>
@@ -244,13 +250,17 @@ class Chunker {
       onProblem: (problem) => tell(control, PROBLEM, { job: request.job, more: undefined, ...problem }),
     });
     this.#pushes.set(request.job, push);
+    return this.#inTurn(() => push.run().finally(() => this.#pushes.delete(request.job)));
+  }
+
+  /** Runs `work` when all that came before it is done with the store. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
     this.#waiting++;
-    const run = async (): Promise<Summary> => {
+    const run = async (): Promise<T> => {
       try {
-        return await push.run();
+        return await work();
       } finally {
         this.#waiting--;
-        this.#pushes.delete(request.job);
         if (this.#waiting === 0) this.#store.idle();
       }
     };
@@ -268,6 +278,13 @@ class Chunker {
     control.handler(CHECK_REPOSITORY, (message) => this.#check(message, control));
     control.handler(REMOVE_SNAPSHOTS, (message) => this.#remove(message, control));
     control.handler(KEEP_SNAPSHOTS, (message) => this.#keep(message, control));
+    control.handler(TAKE, (message) => this.#take(message, control));
+    control.handler(ALLOW, (message) => {
+      const { job, to, sources } = message.payload;
+      this.#giver.allow(job, to, sources);
+      control.reply(message, OK, {});
+    });
+    control.handler(FORBID, ({ payload }) => this.#giver.forbid(payload.job));
     control.handler(CLEAN_REPOSITORY, (message) => this.#clean(message, control));
     control.handler(HOLDINGS, async (message) => {
       const { payload } = await this.#storage.query(TOTALS, {}, TOTALS_ARE);
@@ -285,6 +302,7 @@ class Chunker {
     const failure = new Failure('push', '', { cause: 'control died', kind: 'interrupted' });
     for (const push of this.#pushes.values()) push.fail(failure);
     for (const cancel of this.#cancels.values()) cancel();
+    this.#giver.forbidAll();
   }
 
   #session(message: Received<PayloadOf<typeof SESSION.shape>>, control: Channel): void {
@@ -414,6 +432,59 @@ class Chunker {
     }
   }
 
+  // ---- other repositories
+
+  /** Registers what the chunker of another repository may ask. */
+  serveChunker(channel: Channel, repository: string): void {
+    this.#giver.serve(channel, repository);
+  }
+
+  /** Takes snapshots over from another repository; of this one itself, says what there is to take. */
+  async #take(message: Received<TakeRequest>, control: Channel): Promise<void> {
+    const request = message.payload;
+    const { job, from } = request;
+    if (from === this.#context.instance) {
+      control.reply(message, SYNCED, await survey(request, this.#catalog, Date.now));
+      return;
+    }
+    const theirs = await this.#openReader(from, job);
+    const take = new Take(request, {
+      repository: this.#context.instance,
+      theirs,
+      store: this.#store,
+      fetcher: this.#fetcher,
+      catalog: this.#catalog,
+      journal: this.#journal,
+      storage: this.#storage,
+      splitter: this.#splitter,
+      now: Date.now,
+      inTurn: (work) => this.#inTurn(work),
+      onProgress: (progress) => tell(control, PROGRESS, progress),
+      onProblem: (problem) => tell(control, PROBLEM, { job, more: undefined, ...problem }),
+    });
+    this.#cancels.set(job, () => take.cancel());
+    try {
+      control.reply(message, SYNCED, await take.run());
+    } finally {
+      this.#cancels.delete(job);
+      theirs.dispose();
+    }
+  }
+
+  /** A session on another repository, which its chunker gives for this job. */
+  async #openReader(repository: string, job: number): Promise<Reader> {
+    const giver = this.#context.peer('chunker', repository);
+    if (giver === undefined)
+      throw new Failure('read from', `repository ${repository}`, { cause: 'it is not connected' });
+    const { payload, fds } = await giver.query(GIVE, { job }, OPENED);
+    const [stream, descriptors, ring] = fds;
+    if (stream === undefined || descriptors === undefined || ring === undefined) {
+      for (const fd of fds) closeSync(fd);
+      throw new Failure('read from', `repository ${repository}`, { cause: 'no session came' });
+    }
+    return new Reader(repository, payload.ringBytes, { stream, descriptors, ring });
+  }
+
   /** Removes snapshots, once the log says so: what goes without that has vanished. */
   async #removeAll(names: readonly string[]): Promise<void> {
     if (names.length === 0) return;
@@ -463,6 +534,7 @@ export function chunker(context: ChildContext): void {
   context.onPeer('crypto', () => undefined);
   context.onPeerLost('control', () => running?.controlLost());
   context.onPeer('control', (channel) => started().serveControl(channel));
+  context.onPeer('chunker', (channel, repository) => started().serveChunker(channel, repository));
   context.onPeer('scanner', (channel) => started().serveWalker(channel, () => true));
   context.onPeerLost('scanner', (source, why) => running?.scannerLost(source, why));
 }

@@ -185,6 +185,12 @@ export class Journal {
     }
   }
 
+  /** Names of the snapshots that the log says were removed. */
+  async removed(): Promise<ReadonlySet<string>> {
+    await this.#refresh();
+    return this.#log.snapshots('removed');
+  }
+
   async #remember(accept = false): Promise<void> {
     await this.#parts.remember(this.heads, accept);
   }

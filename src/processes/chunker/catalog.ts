@@ -16,8 +16,10 @@ import {
   OBJECTS_MAX,
   OK,
   OPEN_OBJECTS,
+  PUT_IS,
   SEAL_OBJECT,
 } from '../../messages/data.ts';
+import { COMMIT_COPY } from '../../messages/sync.ts';
 import { isVoid } from '../../repository/lease.ts';
 import {
   decodeSnapshot,
@@ -178,5 +180,28 @@ export class Catalog {
     const data = frameSnapshot(payload.data, payload.epoch);
     await this.#storage.query(COMMIT, { snapshot: name, data }, OK);
     return { name, header, encoded };
+  }
+
+  /** Seals the header of a snapshot that was made elsewhere and stores it under `lease`; false where it is there already. */
+  async copy(lease: string, header: SnapshotHeader, provisional: SnapshotHeader): Promise<boolean> {
+    const snapshot = snapshotName(header.id);
+    const { payload } = await this.#storage.query(
+      COMMIT_COPY,
+      { lease, snapshot, data: await this.#sealed(header), provisional: await this.#sealed(provisional) },
+      PUT_IS,
+    );
+    return payload.made;
+  }
+
+  /** A header as it is stored. */
+  async #sealed(header: SnapshotHeader): Promise<Buffer> {
+    const name = snapshotName(header.id);
+    const data = encodeSnapshot(header);
+    const { payload } = await this.#crypto.query(
+      SEAL_OBJECT,
+      { kind: 'snapshots', name, data, epoch: undefined },
+      OBJECT,
+    );
+    return frameSnapshot(payload.data, payload.epoch);
   }
 }

@@ -20,6 +20,8 @@ export interface Request {
   readonly operation: string;
   readonly repository: string;
   readonly source: string | undefined;
+  /** a repository that it reads, beside the one that it works on */
+  readonly other?: string | undefined;
   readonly user: string;
   /** to whoever waits; undefined where nobody does */
   readonly channel: Channel | undefined;
@@ -141,7 +143,8 @@ export class Jobs {
     await channel.drained();
     const text = `${job.missed} more problems were not sent, as they were read too slowly`;
     job.missed = 0;
-    if (!channel.closed) channel.message(PROBLEM, { job: job.number, object: '', text, paths: undefined, more: undefined });
+    if (!channel.closed)
+      channel.message(PROBLEM, { job: job.number, object: '', text, paths: undefined, more: undefined });
   }
 
   list(): JobState[] {

@@ -13,6 +13,8 @@ export interface Lease {
   readonly repository: string;
   /** only where its scanner is used */
   readonly source: string | undefined;
+  /** a repository that is read */
+  readonly other?: string | undefined;
 }
 
 export class Leases {
@@ -44,7 +46,8 @@ export class Leases {
 
   count(what: 'repository' | 'source', name: string): number {
     let count = 0;
-    for (const lease of this.#leases.values()) if (lease[what] === name) count++;
+    for (const lease of this.#leases.values())
+      if (lease[what] === name || (what === 'repository' && lease.other === name)) count++;
     return count;
   }
 

@@ -9,9 +9,21 @@ import { Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
-import { BEGIN, BEGUN, CLEAN, CLEANED, COMMIT, END, OK, THIN_ENTRY_BYTES } from '../../messages/data.ts';
+import {
+  BEGIN,
+  BEGUN,
+  CLEAN,
+  CLEANED,
+  COMMIT,
+  END,
+  OK,
+  PUT_IS,
+  THIN_ENTRY_BYTES,
+} from '../../messages/data.ts';
+import { COMMIT_COPY } from '../../messages/sync.ts';
 import { Cleanup, type Settled } from '../../repository/cleanup.ts';
 import type { CleanupPlan } from '../../repository/plan.ts';
+import { commitCopy } from '../../repository/provisional.ts';
 import type { Store } from '../../repository/store.ts';
 import { LEASE_BEAT_MS, WriterLease } from '../../repository/writer.ts';
 
@@ -30,6 +42,11 @@ export function serveWriters(store: Store, chunker: Channel): void {
     const { snapshot, data } = message.payload;
     await leases.get(snapshot).commit(data);
     chunker.reply(message, OK, {});
+  });
+  chunker.handler(COMMIT_COPY, async (message) => {
+    const { lease, ...headers } = message.payload;
+    const made = await commitCopy(leases.get(lease), store.backend, headers);
+    chunker.reply(message, PUT_IS, { made });
   });
   chunker.handler(END, async (message) => {
     await leases.end(message.payload.snapshot);
