@@ -6,7 +6,7 @@ function __plakarctl_snapshots
 end
 
 # from the table of commands: npm run completions
-set -l commands create push ls cat pull tarball check rm keep cleanup find diff checksum info shell status monitor metrics log pause resume reload stop help version
+set -l commands create push ls cat pull tarball check rm keep cleanup clone sync key find diff checksum info shell status monitor metrics log trace pause resume reload stop help version
 set -l inside cat check checksum diff find ls pull rm tarball
 complete -c plakarctl -n '__fish_seen_subcommand_from create' -o no-encryption -d 'as the configuration must say too'
 complete -c plakarctl -n '__fish_seen_subcommand_from push' -o tag -r -d 'mark the snapshot with TAG'
@@ -19,11 +19,23 @@ complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o to -r -a '(__fish
 complete -c plakarctl -n '__fish_seen_subcommand_from pull' -o overwrite -d 'replace what is there and differs'
 complete -c plakarctl -n '__fish_seen_subcommand_from tarball' -o o -r -F -d 'to FILE, not to standard output'
 complete -c plakarctl -n '__fish_seen_subcommand_from check' -o fast -d 'only that everything is there'
+complete -c plakarctl -n '__fish_seen_subcommand_from check' -o sample -r -d 'and read so much of it, another part each time'
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o n -d 'only say which would be removed'
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o tag -r -d 'judge only snapshots with every TAG'
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o source -r -d 'judge only snapshots of SOURCE'
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o keep-tag -r -d 'keep snapshots with TAG'
 complete -c plakarctl -n '__fish_seen_subcommand_from cleanup' -o n -d 'only say what would be returned'
+complete -c plakarctl -n '__fish_seen_subcommand_from clone' -o n -d 'only say what would be copied'
+complete -c plakarctl -n '__fish_seen_subcommand_from sync' -o n -d 'only say what would be copied'
+complete -c plakarctl -n '__fish_seen_subcommand_from sync' -o tag -r -d 'only snapshots with every TAG'
+complete -c plakarctl -n '__fish_seen_subcommand_from sync' -o source -r -d 'only snapshots of SOURCE'
+complete -c plakarctl -n '__fish_seen_subcommand_from sync' -o since -r -d 'only snapshots since a time, or a duration ago'
+complete -c plakarctl -n '__fish_seen_subcommand_from key' -o label -r -d 'of the new slot'
+complete -c plakarctl -n '__fish_seen_subcommand_from key' -o passphrase-file -r -F -d 'the new passphrase is the first line of FILE'
+complete -c plakarctl -n '__fish_seen_subcommand_from key' -o key-file -r -F -d 'the new slot is for the key file FILE'
+complete -c plakarctl -n '__fish_seen_subcommand_from key' -o force -d 'rm: also the slot that the configuration uses'
+complete -c plakarctl -n '__fish_seen_subcommand_from key' -o revoke -d 'rotate: no other slot opens what is stored from now on'
+complete -c plakarctl -n '__fish_seen_subcommand_from trace' -o process -r -d 'only what PROCESS does, as status names it'
 # end of the table
 
 complete -c plakarctl -s j -d 'One JSON object per line'
