@@ -107,10 +107,25 @@ export const COMMANDS: readonly CommandRow[] = [
     load: () => import('./keep.ts'),
   },
   {
+    name: 'repair',
+    summary: 'mend what is damaged, from what is there and from the sources',
+    usage: '[-n] [-accept] [-remove]',
+    options: [
+      { name: 'n', summary: 'only say what is damaged' },
+      { name: 'accept', summary: 'take the repository as it is for right, whatever its log says' },
+      { name: 'remove', summary: 'remove snapshots that cannot be restored whole' },
+    ],
+    operands: [0, 0],
+    load: () => import('./repair.ts'),
+  },
+  {
     name: 'cleanup',
     summary: 'return the space of what no snapshot refers to',
-    usage: '[-n]',
-    options: [{ name: 'n', summary: 'only say what would be returned' }],
+    usage: '[-n] [-reseal]',
+    options: [
+      { name: 'n', summary: 'only say what would be returned' },
+      { name: 'reseal', summary: 'also seal anew what is under older keys than the newest' },
+    ],
     operands: [0, 0],
     load: () => import('./cleanup.ts'),
   },

@@ -33,6 +33,7 @@ export const OPERATIONS = [
   'check',
   'rm',
   'keep',
+  'repair',
   'cleanup',
   'key',
   'find',

@@ -88,6 +88,16 @@ export class Sealer {
   }
 
   /**
+   * What the beginning of a sealed message says, of which `sealed` has the
+   * nonce and more: not authenticated, and so no more than a guess.
+   */
+  peek(sealed: Buffer): Buffer {
+    const nonce = Buffer.from(sealed.subarray(0, NONCE_BYTES));
+    const decipher = createDecipheriv(GCM, this.#derivedKey(nonce), nonce.subarray(12), GCM_OPTIONS);
+    return decipher.update(sealed.subarray(NONCE_BYTES));
+  }
+
+  /**
    * Opens a sealed message into `out` at `outOffset` and returns the bytes of
    * plaintext. Throws a Failure of kind 'damaged' if it was not sealed with
    * this key and `aad`; what was written to `out` is then wiped.

@@ -324,13 +324,49 @@ export const KEPT = message(
   { maxBytes: 3 << 20 },
 );
 
-export const CLEANUP = message(62, 'cleanup', record({ repository, dryRun: boolean }));
+/** Of both messages about repairs: `mend` from what is in it, and `end` after what is lost has been read from sources again. */
+export const repairFields = { step: oneOf('mend', 'end'), dryRun: boolean, accept: boolean, remove: boolean };
+export const REPAIR = message(266, 'repair', record({ repository, ...repairFields }));
+export const REPAIRED = message(
+  267,
+  'repaired',
+  record({
+    repository: name,
+    dryRun: boolean,
+    /** objects that something was wrong with */
+    problems: integer(),
+    /** packs that were indexed by their footers, and that an index named and are not there */
+    indexed: integer(),
+    missing: integer(),
+    /** damaged packs that were set aside; of them, what was stored again */
+    quarantined: integer(),
+    salvagedChunks: integer(),
+    salvagedBytes: integer(),
+    unreadableSegments: integer(),
+    /** chunks that snapshots refer to, and that nobody can read now */
+    lostChunks: integer(),
+    /** snapshots that cannot be restored whole, and the sources that may have what they miss */
+    broken: list(text(36), SNAPSHOTS_MAX),
+    sources: list(name, 256),
+    /** of them, those that were removed */
+    removed: integer(),
+    /** problems of the log */
+    accepted: integer(),
+    unaccepted: integer(),
+    durationMs: real,
+  }),
+  { maxBytes: 512 << 10 },
+);
+
+export const CLEANUP = message(62, 'cleanup', record({ repository, dryRun: boolean, reseal: boolean }));
 export const CLEANED_UP = message(
   63,
   'cleaned up',
   record({
     repository: name,
     dryRun: boolean,
+    /** what is left under older epochs than the newest: packs, after -reseal */
+    oldPacks: integer(),
     packs: integer(),
     /** what was removed, or, of a dry run, would be */
     removedPacks: integer(),

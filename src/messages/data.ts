@@ -109,6 +109,13 @@ export const PUT_IS = message(230, 'put is', record({ made: boolean }));
 /** chunker → storage: remove a snapshot or an entry of the log; one that is gone already is none to remove. */
 export const DELETE = message(147, 'delete', record({ kind: objectKind, name: objectName }));
 export const OK = message(148, 'ok', nothing);
+/** chunker → storage: a snapshot or log entry sealed anew, where there is one of that name; answered by OK. */
+export const REPLACE = message(
+  253,
+  'replace',
+  record({ kind: oneOf('snapshots', 'log'), name: objectName, data: bytes(OBJECT_MAX_BYTES) }),
+  { maxBytes: OBJECT_MAX_BYTES + 1024 },
+);
 
 /**
  * To crypto: seal or open a small object; its kind and name are bound to it.
@@ -186,6 +193,38 @@ export const MISSING_IS = message(
   },
 );
 
+const packName = text(32);
+const packNames = list(packName, 16_384);
+/** chunker → storage: these packs are damaged, nothing new may refer to them; answered by OK. */
+export const QUARANTINE = message(269, 'quarantine', record({ packs: packNames }), { maxBytes: 1 << 20 });
+/** chunker → storage: index what no index names, and by their footers these; with `forgetMissing`, no packs that are not there. */
+export const REINDEX = message(270, 'reindex', record({ disagreeing: packNames, forgetMissing: boolean }), {
+  maxBytes: 1 << 20,
+});
+/** How many packs were indexed, and how many were missing. */
+export const REINDEXED = message(271, 'reindexed', record({ indexed: integer(), missing: integer() }));
+/** chunker → storage: find the segments of the pack with this number, from 0 on, of those that nothing describes. */
+export const SCAN_PACK = message(272, 'scan pack', record({ number: integer() }));
+/** Their ordinals, and the bytes between them; an empty name where there are no more packs. */
+export const SCAN_IS = message(
+  273,
+  'scan is',
+  record({ name: packName, segments: list(integer(0, 0xffff_ffff), 65535), gaps: integer() }),
+  { maxBytes: 512 << 10 },
+);
+/** chunker → storage: what can be read of these packs, and is in use, is in others; answered by OK. */
+export const SALVAGED = message(274, 'salvaged', record({ packs: packNames }), { maxBytes: 1 << 20 });
+/** storage → crypto: may these be the beginnings of sealed segments? 36 bytes each. */
+export const HEADS_LOOKED_AT_MAX = 512;
+export const LOOK = message(275, 'look', record({ heads: bytes(36 * HEADS_LOOKED_AT_MAX) }));
+/** For each, how long the sealed segment is; 0 where it is none. */
+export const LOOKED = message(
+  276,
+  'looked',
+  record({ heads: list(record({ length, kind: integer(1, 2), epoch }), HEADS_LOOKED_AT_MAX) }),
+  { maxBytes: 128 << 10 },
+);
+
 const snapshot = text(36);
 /** chunker → storage: a push begins. Nothing of the table may be referred to before the answer. */
 export const BEGIN = message(224, 'begin', nothing);
@@ -211,7 +250,9 @@ export const CLEAN = message(
   228,
   'clean',
   record({
-    step: oneOf('begin', 'plan', 'mark', 'settle', 'remove'),
+    step: oneOf('begin', 'plan', 'mark', 'settle', 'remove', 'reindex'),
+    /** plan: what is sealed under older epochs than the newest is rewritten as well */
+    reseal: optional(boolean),
     live: optional(live),
     thin: optional(bytes(THIN_MAX_BYTES)),
     learned: optional(integer()),
@@ -225,6 +266,10 @@ export const CLEANED = message(
   record({
     done: boolean,
     learned: integer(),
+    /** of what is written */
+    epoch,
+    /** packs, not marked yet, with segments of older ones */
+    oldPacks: integer(),
     packs: integer(),
     removedPacks: integer(),
     removedBytes: integer(),

@@ -12,6 +12,7 @@ import {
   PATH_MAX_BYTES,
   PATHS_MAX,
   policy,
+  repairFields,
   SNAPSHOTS_MAX,
   TAGS_MAX,
 } from './client.ts';
@@ -78,4 +79,14 @@ export const KEEP_SNAPSHOTS = message(
   record({ job: integer(), sources, policy, ...keepFields }),
 );
 /** Answered by client.ts' CLEANED_UP, after PROGRESS. */
-export const CLEAN_REPOSITORY = message(170, 'clean repository', record({ job: integer(), dryRun: boolean }));
+export const CLEAN_REPOSITORY = message(
+  170,
+  'clean repository',
+  record({ job: integer(), dryRun: boolean, reseal: boolean }),
+);
+/** Answered by client.ts' REPAIRED, after PROGRESS and PROBLEM. */
+export const REPAIR_REPOSITORY = message(
+  268,
+  'repair repository',
+  record({ job: integer(), ...repairFields }),
+);

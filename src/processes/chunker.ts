@@ -26,6 +26,7 @@ import {
   PUSH_OPENED,
   PUSHED,
   REMOVED,
+  REPAIRED,
 } from '../messages/client.ts';
 import {
   DELETE,
@@ -50,13 +51,14 @@ import {
   PUSH_CLIENT,
   PUSH_SOURCE,
   REMOVE_SNAPSHOTS,
+  REPAIR_REPOSITORY,
   SESSION,
 } from '../messages/jobs.ts';
 import { CHUNKER_KEYS } from '../messages/keys.ts';
 import { MEMORY } from '../messages/memory.ts';
 import { PARENT_DONE, RINGS } from '../messages/parent.ts';
 import { READER_RING_BYTES } from '../messages/reader.ts';
-import { BATCH, NODES_USED, SCAN_FAILED } from '../messages/scan.ts';
+import { BATCH, NODES_USED, SCAN_BEGUN, SCAN_FAILED } from '../messages/scan.ts';
 import { ALLOW, FORBID, GIVE, SYNCED, TAKE } from '../messages/sync.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { chainOf, type Journal } from '../repository/journal.ts';
@@ -73,6 +75,7 @@ import { openJournal } from './chunker/journal.ts';
 import { judge } from './chunker/keep.ts';
 import { Memory } from './chunker/memory.ts';
 import { Push, type PushRequest, type Summary } from './chunker/push.ts';
+import { Repair } from './chunker/repair.ts';
 import { Session } from './chunker/session.ts';
 import { SegmentStore } from './chunker/store.ts';
 import { survey, Take, type TakeRequest } from './chunker/take.ts';
@@ -118,11 +121,14 @@ class Chunker {
   readonly #splitter: Splitter;
   readonly #giver: Giver;
   readonly #storage: Channel;
+  readonly #crypto: Channel;
   readonly #slots: SlotPool;
   readonly #pushes = new Map<number, Push>();
   readonly #cancels = new Map<number, () => void>();
   #pushing: Promise<unknown> = Promise.resolve();
   #waiting = 0;
+  /** ordinals of segments that a repair could not read */
+  readonly #unreadable = new Set<number>();
   #cleaning = false;
 
   constructor(
@@ -136,6 +142,7 @@ class Chunker {
     this.#storage = peers.storage;
     const [first] = peers.workers;
     if (first === undefined) throw new Failure('take keys', '', { cause: 'no crypto worker' });
+    this.#crypto = first;
     const hasher = new ChunkHasher(keys.id);
     const table = () => this.#table.get();
     this.#slots = new SlotPool(slotRange(PLAIN_READ_SLOTS, ring.slots - PLAIN_READ_SLOTS));
@@ -214,6 +221,7 @@ class Chunker {
       if (push === undefined) for (const fd of fds) closeSync(fd);
       else push.batch(payload.data, fds);
     });
+    walker.handler(SCAN_BEGUN, ({ payload }) => pushOf(payload.job)?.begun(payload.visits));
     walker.handler(NODES_USED, ({ payload }) => pushOf(payload.job)?.nodesUsed(payload.bytes));
     walker.handler(SCAN_FAILED, ({ payload }) => {
       const { kind, text } = payload;
@@ -276,6 +284,7 @@ class Chunker {
     control.handler(PUSH_SOURCE, (message) => this.#pushSource(message, control));
     control.handler(PUSH_CLIENT, (message) => this.#pushClient(message, control));
     control.handler(CHECK_REPOSITORY, (message) => this.#check(message, control));
+    control.handler(REPAIR_REPOSITORY, (message) => this.#repair(message, control));
     control.handler(REMOVE_SNAPSHOTS, (message) => this.#remove(message, control));
     control.handler(KEEP_SNAPSHOTS, (message) => this.#keep(message, control));
     control.handler(TAKE, (message) => this.#take(message, control));
@@ -387,6 +396,34 @@ class Chunker {
     }
   }
 
+  async #repair(
+    message: Received<PayloadOf<typeof REPAIR_REPOSITORY.shape>>,
+    control: Channel,
+  ): Promise<void> {
+    const { job } = message.payload;
+    const repair = new Repair({
+      repository: this.#context.instance,
+      job,
+      fetcher: this.#fetcher,
+      store: this.#store,
+      catalog: this.#catalog,
+      journal: this.#journal,
+      memory: this.#memory,
+      storage: this.#storage,
+      unreadable: this.#unreadable,
+      remove: (names) => this.#removeAll(names),
+      now: Date.now,
+      onProgress: (progress) => tell(control, PROGRESS, progress),
+      onFinding: (finding) => tell(control, PROBLEM, { job, ...finding }),
+    });
+    this.#cancels.set(job, () => repair.cancel());
+    try {
+      control.reply(message, REPAIRED, await repair.run(message.payload));
+    } finally {
+      this.#cancels.delete(job);
+    }
+  }
+
   async #remove(
     message: Received<PayloadOf<typeof REMOVE_SNAPSHOTS.shape>>,
     control: Channel,
@@ -412,20 +449,22 @@ class Chunker {
   }
 
   async #clean(message: Received<PayloadOf<typeof CLEAN_REPOSITORY.shape>>, control: Channel): Promise<void> {
-    const { job, dryRun } = message.payload;
+    const { job, dryRun, reseal } = message.payload;
     if (this.#cleaning) throw new Failure('cleanup', '', { cause: 'one is at work', kind: 'busy' });
     const clean = new Clean({
       repository: this.#context.instance,
       fetcher: this.#fetcher,
       store: this.#store,
       catalog: this.#catalog,
+      journal: this.#journal,
       storage: this.#storage,
+      crypto: this.#crypto,
       now: Date.now,
     });
     this.#cleaning = true;
     this.#cancels.set(job, () => clean.cancel());
     try {
-      control.reply(message, CLEANED_UP, await clean.run(dryRun));
+      control.reply(message, CLEANED_UP, await clean.run({ dryRun, reseal }));
     } finally {
       this.#cleaning = false;
       this.#cancels.delete(job);

@@ -38,6 +38,8 @@ import {
   RELOADED,
   REMOVE,
   REMOVED,
+  REPAIR,
+  REPAIRED,
   RESUME,
   SET_LOG,
   STATUS,
@@ -56,6 +58,7 @@ import {
   PUSH_CLIENT,
   PUSH_SOURCE,
   REMOVE_SNAPSHOTS,
+  REPAIR_REPOSITORY,
   SESSION,
 } from '../messages/jobs.ts';
 import { CHANGE_KEYS, KEYS } from '../messages/keys.ts';
@@ -192,6 +195,7 @@ class Control {
     requests(REMOVE, (message) => this.#remove(client, message));
     requests(KEEP, (message) => this.#keep(client, message));
     requests(SYNC, (message) => this.#syncs.sync(client, message));
+    requests(REPAIR, (message) => this.#repair(client, message));
     requests(CLEANUP, (message) => this.#cleanup(client, message));
     requests(INFO, (message) => this.#info(client, message));
     requests(KEYS, (message) => listKeys(message, this.#keyTools(client)));
@@ -533,15 +537,30 @@ class Control {
     await this.#relay(client, message, job, { type: KEEP_SNAPSHOTS, payload, reply: KEPT, answer: KEPT });
   }
 
+  async #repair(client: Client, message: Received<PayloadOf<typeof REPAIR.shape>>): Promise<void> {
+    const { repository, ...asked } = message.payload;
+    const { name } = this.#repository('repair', repository);
+    if (this.#permit(client, 'repair', name) !== undefined)
+      throw new Failure('repair', name, { cause: 'a repair is of all sources', kind: 'not-permitted' });
+    const job = this.#job(client, 'repair', name);
+    const payload = { job: job.number, ...asked };
+    await this.#relay(client, message, job, {
+      type: REPAIR_REPOSITORY,
+      payload,
+      reply: REPAIRED,
+      answer: REPAIRED,
+    });
+  }
+
   async #cleanup(client: Client, message: Received<PayloadOf<typeof CLEANUP.shape>>): Promise<void> {
-    const { repository, dryRun } = message.payload;
+    const { repository, ...asked } = message.payload;
     const { name } = this.#repository('cleanup', repository);
     if (this.#permit(client, 'cleanup', name) !== undefined)
       throw new Failure('cleanup', name, { cause: 'a cleanup is of all sources', kind: 'not-permitted' });
     const job = this.#job(client, 'cleanup', name);
     await this.#relay(client, message, job, {
       type: CLEAN_REPOSITORY,
-      payload: { job: job.number, dryRun },
+      payload: { ...asked, job: job.number },
       reply: CLEANED_UP,
       answer: CLEANED_UP,
     });

@@ -16,6 +16,8 @@ import { Sealer } from '../keys/seal.ts';
 import {
   FETCH_FAILED,
   FETCHED,
+  LOOK,
+  LOOKED,
   OBJECT,
   OBJECTS,
   OPEN_OBJECTS,
@@ -47,7 +49,7 @@ import {
   type SealedKind,
   sealPadded,
 } from '../repository/sealed.ts';
-import { type SegmentClass, SegmentCodec } from '../repository/segment.ts';
+import { HEAD_BYTES, type SegmentClass, SegmentCodec } from '../repository/segment.ts';
 import { SEALED_READ_SLOTS, SEALED_WORKER_SLOTS, slotRange } from './rings.ts';
 
 /** What the parent configures a worker with. */
@@ -94,6 +96,11 @@ class Epochs {
       // the sealers hold what they derived; nothing needs the message's copy any more
       for (const key of [segment, index, snapshot, log]) key.fill(0);
     }
+  }
+
+  /** The epochs that there are keys of. */
+  all(): Iterable<number> {
+    return this.#sealers.keys();
   }
 
   of(epoch: number, purpose: Purpose): Sealer {
@@ -149,6 +156,9 @@ class Worker {
     });
     peers.chunker.handler(SEAL, ({ payload }) => this.#queue({ seal: payload }));
     peers.storage.handler(UNSEAL, ({ payload }) => this.#queue({ unseal: payload }));
+    peers.storage.handler(LOOK, (message) =>
+      peers.storage.reply(message, LOOKED, { heads: this.#look(message.payload.heads) }),
+    );
     peers.storage.handler(STORE_DONE, ({ payload }) => {
       if (!this.#slots.isTaken(payload.slot)) throw new Failure('release slot', String(payload.slot));
       this.#slots.release(payload.slot);
@@ -186,6 +196,24 @@ class Worker {
       });
       peer.reply(message, OBJECTS, { objects: opened });
     });
+  }
+
+  /** What headers of segments these may be, under any of the keys. */
+  #look(heads: Buffer): PayloadOf<typeof LOOKED.shape>['heads'] {
+    const found: PayloadOf<typeof LOOKED.shape>['heads'] = [];
+    for (let at = 0; at + HEAD_BYTES <= heads.length; at += HEAD_BYTES) {
+      const head = heads.subarray(at, at + HEAD_BYTES);
+      let seen: (typeof found)[number] = { length: 0, kind: 1, epoch: this.#epochs.newest };
+      for (const epoch of this.#epochs.all()) {
+        this.#codec.sealer = this.#epochs.of(epoch, 'segment');
+        const looked = this.#codec.look(head);
+        if (looked === undefined) continue;
+        seen = { ...looked, epoch };
+        break;
+      }
+      found.push(seen);
+    }
+    return found;
   }
 
   #queue(work: Work): void {

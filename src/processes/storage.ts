@@ -8,7 +8,9 @@
 
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { FsBackend } from '../backends/fs.ts';
+import { setTimeout as pause } from 'node:timers/promises';
+import { FsBackend, type FsOptions } from '../backends/fs.ts';
+import { Pace, type Rate } from '../backends/pace.ts';
 import { describe, Failure, fromWire, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { Received } from '../ipc/message.ts';
@@ -30,6 +32,7 @@ import {
   OPEN_OBJECTS,
   PUT,
   PUT_IS,
+  REPLACE,
   SEAL_OBJECT,
   STORE,
   STORE_DONE,
@@ -52,6 +55,7 @@ import { mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 import { SEALED_READ_SLOTS, slotRange } from './rings.ts';
 import { serveChecks } from './storage/check.ts';
 import { serveKeys } from './storage/keys.ts';
+import { serveRepairs } from './storage/repair.ts';
 import { serveWriters } from './storage/writers.ts';
 
 const ID_BYTES = 32;
@@ -62,6 +66,22 @@ const NAMES_MAX = 65536;
 export interface StorageSettings {
   /** crypto workers of this repository */
   readonly workers: number;
+  /** packs that may be on their way to the disk */
+  readonly packs: number;
+  /** how much may be read and written, at which times of the day */
+  readonly read: readonly Rate[];
+  readonly write: readonly Rate[];
+}
+
+/** A clock on the wall, for limits that hold at times of the day: local time. */
+function minuteOfDay(): number {
+  const now = new Date();
+  return now.getHours() * 60 + now.getMinutes();
+}
+
+function optionsOf({ read, write }: StorageSettings): FsOptions {
+  const tools = { nowMs: () => performance.now(), minuteOfDay, wait: (ms: number) => pause(ms) };
+  return { random: randomBytes, pace: { read: new Pace(read, tools), write: new Pace(write, tools) } };
 }
 
 /** Footers and indexes are sealed where the keys are. */
@@ -153,9 +173,17 @@ class Storage {
       await store.backend.delete(kind, name);
       chunker.reply(message, OK, {});
     });
+    chunker.handler(REPLACE, async (message) => {
+      const { kind, name, data } = message.payload;
+      // what was removed meanwhile stays so
+      if ((await store.backend.stat(kind, name)) !== undefined) await store.backend.put(kind, name, [data]);
+      chunker.reply(message, OK, {});
+    });
     serveWriters(store, chunker);
     chunker.handler(TOTALS, (message) => chunker.reply(message, TOTALS_ARE, { ...store.totals }));
     serveChecks(store, chunker);
+    const [crypto] = workers;
+    if (crypto !== undefined) serveRepairs(store, chunker, crypto);
   }
 
   #serveWorker(worker: Channel): void {
@@ -227,7 +255,9 @@ class Storage {
 
 /** The process: answers the parent about keys, and loads the index once they are in place. */
 export function storage(context: ChildContext): void {
-  const { workers } = context.settings as StorageSettings;
+  const settings = context.settings as StorageSettings;
+  const { workers, packs } = settings;
+  const options = optionsOf(settings);
   const { parent } = context;
   let ring: Ring | undefined;
   parent.handler(RINGS, (message) => {
@@ -236,10 +266,10 @@ export function storage(context: ChildContext): void {
     ring = openRing(message.fds[0] ?? -1, sealed.slots, sealed.slotBytes, 'write');
     parent.reply(message, PARENT_DONE, {});
   });
-  const opening = serveKeys(context);
+  const opening = serveKeys(context, options);
   parent.handler(INITIALIZE, async (message) => {
     const { config, slotName, slot } = message.payload;
-    const backend = await FsBackend.create('/', { random: randomBytes });
+    const backend = await FsBackend.create('/', options);
     // the configuration last: a repository without it is none
     await backend.put('keys', slotName, [slot], { ifAbsent: true });
     if (!(await backend.put('config', CONFIG_NAME, [config], { ifAbsent: true })))
@@ -261,6 +291,7 @@ export function storage(context: ChildContext): void {
       backend: opening.backend(),
       codec,
       random: randomBytes,
+      packsMax: packs,
       allocate: (bytes) => memory.allocate(bytes),
       onTable: (buffer) => memory.announce(buffer, chunker),
       onLoss: (failure) => chunker.message(STORE_FAILED, toWire(failure)),
@@ -270,8 +301,8 @@ export function storage(context: ChildContext): void {
     if (store.orphans.length > 0 || store.problems.length > 0) await store.recover();
     await store.backend.reserve();
     new Storage(store, ring, chunker, connected);
-    const { chunks, packs } = store.totals;
-    parent.reply(message, LOADED, { chunks, packs });
+    const { totals } = store;
+    parent.reply(message, LOADED, { chunks: totals.chunks, packs: totals.packs });
   });
   context.onPeer('chunker', () => undefined);
   context.onPeer('crypto', () => undefined);

@@ -115,11 +115,12 @@ function weigh({ segments, marks }: Store, use: InUse): Weighed[] {
     const opened: number[] = [];
     let liveBytes = 0;
     let mustMove = false;
-    for (const ordinal of ordinals.filter((each) => use.isLive(each))) {
-      const sealedBytes = segments.place(ordinal)?.sealedLength ?? 0;
-      const thinBytes = use.thinBytes?.(ordinal);
+    for (const ordinal of ordinals) {
       const reseal = use.mustReseal?.(ordinal) === true;
       if (reseal) mustMove = true;
+      if (!use.isLive(ordinal)) continue;
+      const sealedBytes = segments.place(ordinal)?.sealedLength ?? 0;
+      const thinBytes = use.thinBytes?.(ordinal);
       if (reseal || (thinBytes !== undefined && thinBytes < THIN_BYTES)) opened.push(ordinal);
       else whole.push(ordinal);
       liveBytes += Math.min(sealedBytes, thinBytes ?? sealedBytes);

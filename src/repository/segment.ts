@@ -21,7 +21,7 @@
  */
 import { Failure } from '../error.ts';
 import { CHUNK_DATA, CHUNK_ID_BYTES, type ChunkKind } from '../keys/derive.ts';
-import { SEAL_OVERHEAD_BYTES, type Sealer } from '../keys/seal.ts';
+import { NONCE_BYTES, SEAL_OVERHEAD_BYTES, type Sealer } from '../keys/seal.ts';
 import { Compressor, Decompressor } from '../sys/zstd.ts';
 import {
   SEGMENT_CHUNKS_MAX,
@@ -43,6 +43,9 @@ export type SegmentClass = typeof CLASS_DATA | typeof CLASS_METADATA;
 export function classOf(kind: ChunkKind): SegmentClass {
   return kind === CHUNK_DATA ? CLASS_DATA : CLASS_METADATA;
 }
+
+/** The bytes of a sealed segment that tell how long it is. */
+export const HEAD_BYTES = NONCE_BYTES + SEGMENT_HEADER_BYTES;
 
 const STORED = 0;
 const ZSTD = 1;
@@ -239,6 +242,24 @@ export class SegmentCodec {
     if (compressed) this.#decompress(body, out.subarray(0, rawLength));
     else out.set(body, 0);
     return { kind, rawLength };
+  }
+
+  /**
+   * How long the sealed segment is that begins with these HEAD_BYTES, and its
+   * class, by what its header says unauthenticated; undefined where that is none.
+   */
+  look(head: Buffer): { length: number; kind: SegmentClass } | undefined {
+    const header = this.#sealer.peek(head);
+    const [compression, kind] = header;
+    const rawLength = header.readUInt32LE(4);
+    const bodyLength = header.readUInt32LE(8);
+    if (header.readUInt16LE(2) !== 0 || (compression !== STORED && compression !== ZSTD)) return undefined;
+    if (kind !== CLASS_DATA && kind !== CLASS_METADATA) return undefined;
+    if (rawLength < SEGMENT_ROW_BYTES || rawLength > SEGMENT_RAW_MAX_BYTES) return undefined;
+    if (bodyLength < 1 || bodyLength > rawLength) return undefined;
+    if (compression === STORED && bodyLength !== rawLength) return undefined;
+    const length = padme(SEAL_OVERHEAD_BYTES + SEGMENT_HEADER_BYTES + bodyLength);
+    return length > SEGMENT_SEALED_MAX_BYTES ? undefined : { length, kind };
   }
 
   /** Opens what was just sealed and compares; throws a Failure if it is not `raw`, as faulty memory may bring about. */

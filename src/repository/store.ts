@@ -31,8 +31,8 @@ import type { SegmentClass } from './segment.ts';
 import { SegmentTable } from './segments.ts';
 import { IdTable, TABLE_ID_BYTES, tableSizeFor } from './table.ts';
 
-/** Packs that may be on their way to the backend before `append` waits. */
-const FINISHING_MAX = 2;
+/** Packs on their way to the backend at which `append` waits, where nothing else is said. */
+const PACKS_MAX = 3;
 /** Index rows that are gathered before an index object is written ahead of the next flush, bytes. */
 const INDEX_EARLY_BYTES = 1 << 20;
 
@@ -46,6 +46,8 @@ export interface StoreOptions {
   readonly onTable?: (buffer: Buffer) => void;
   /** Segments that `append` took are lost: whoever may refer to them must not commit. */
   readonly onLoss?: (failure: Failure) => void;
+  /** Packs on their way to the backend at which `append` waits: at least 1. */
+  readonly packsMax?: number;
   /** The epoch of what is written until `epoch` is set; the first where missing. */
   readonly epoch?: number;
 }
@@ -350,7 +352,8 @@ export class Store {
       throw await this.#giveUp(pack, error);
     }
     if (pack.writer.sizeBytes >= PACK_TARGET_BYTES) this.#finish(pack);
-    while (this.#finishing.size > FINISHING_MAX) await Promise.race(this.#finishing.values());
+    while (this.#finishing.size >= (this.#options.packsMax ?? PACKS_MAX))
+      await Promise.race(this.#finishing.values());
     return ordinal;
   }
 

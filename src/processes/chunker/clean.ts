@@ -10,15 +10,19 @@ import type { PayloadOf } from '../../ipc/shape.ts';
 import type { CLEANED_UP } from '../../messages/client.ts';
 import { CLEAN, CLEANED, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
 import { ReferenceChecker } from '../../repository/check.ts';
+import type { Journal } from '../../repository/journal.ts';
 import { references } from '../../snapshot/references.ts';
 import type { Catalog } from './catalog.ts';
 import type { SegmentFetcher } from './fetch.ts';
 import { repack } from './repack.ts';
+import { resealObjects } from './reseal.ts';
 import type { SegmentStore } from './store.ts';
 import { Usage } from './usage.ts';
 
 /** How often what is in use is looked up again because others have changed the table. */
 const LOOKS_MAX = 64;
+/** Of a cleanup that seals anew: each rewrites a gigabyte at least, if there is so much. */
+const ROUNDS_MAX = 1 << 16;
 const NOTES_MAX = 16;
 const NOTE_MAX_CHARS = 1024;
 
@@ -30,8 +34,17 @@ export interface CleanParts {
   readonly fetcher: SegmentFetcher;
   readonly store: SegmentStore;
   readonly catalog: Catalog;
+  readonly journal: Journal;
   readonly storage: Channel;
+  readonly crypto: Channel;
   readonly now: () => number;
+}
+
+export interface CleanOptions {
+  /** only find out what would be done */
+  readonly dryRun: boolean;
+  /** also seal anew what is under older epochs */
+  readonly reseal: boolean;
 }
 
 export class Clean {
@@ -63,20 +76,32 @@ export class Clean {
     if (this.#cancelled) throw new Failure('cleanup', '', { cause: 'interrupted', kind: 'interrupted' });
   }
 
-  async run(dryRun: boolean): Promise<PayloadOf<typeof CLEANED_UP.shape>> {
+  /**
+   * Cleans up. With `reseal` what is sealed under older epochs than the newest
+   * is sealed anew: round after round, each a whole cleanup, so that one that is
+   * cut short has done what it has done; and then all objects beside packs.
+   */
+  async run({ dryRun, reseal }: CleanOptions): Promise<PayloadOf<typeof CLEANED_UP.shape>> {
     const { now, repository, storage } = this.#parts;
     const startedMs = now();
-    await this.#step({ step: 'begin' });
-    await this.#walk();
-    const { live, thin } = this.#usage();
-    const plan = await this.#step({ step: 'plan', live, thin });
-    const cleaned = dryRun ? wouldBe(plan) : await this.#clean();
+    let cleaned = await this.#round(dryRun, reseal);
+    for (let left = cleaned.oldPacks, round = 1; reseal && !dryRun && left > 0; round++) {
+      const next = await this.#round(dryRun, reseal);
+      cleaned = together(cleaned, next);
+      if (next.oldPacks >= left || round >= ROUNDS_MAX) break;
+      left = next.oldPacks;
+    }
+    if (reseal && !dryRun) {
+      await this.#step({ step: 'reindex' });
+      await resealObjects(cleaned.epoch, { ...this.#parts, onObject: () => this.#checkCancelled() });
+    }
     const { payload: totals } = await storage.query(TOTALS, {}, TOTALS_ARE);
-    const { packs, removedPacks, removedBytes, rewrittenPacks, copiedBytes } = cleaned;
+    const { packs, removedPacks, removedBytes, rewrittenPacks, copiedBytes, oldPacks } = cleaned;
     const { waitingPacks, waitingBytes, writers, givenUp, leftovers, notes } = cleaned;
     return {
       repository,
       dryRun,
+      oldPacks: reseal ? oldPacks : 0,
       packs,
       removedPacks,
       removedBytes,
@@ -91,6 +116,15 @@ export class Clean {
       storedBytes: totals.storedBytes,
       durationMs: now() - startedMs,
     };
+  }
+
+  /** One cleanup from its beginning to its end; or, of a dry run, what it would come to. */
+  async #round(dryRun: boolean, reseal: boolean): Promise<Cleaned> {
+    await this.#step({ step: 'begin' });
+    await this.#walk();
+    const { live, thin } = this.#usage();
+    const plan = await this.#step({ step: 'plan', live, thin, reseal });
+    return dryRun ? wouldBe(plan) : await this.#clean();
   }
 
   async #clean(): Promise<Cleaned> {
@@ -117,6 +151,9 @@ export class Clean {
     if (ordinals.length === 0) return { bytes: 0 };
     const { generation } = store;
     try {
+      // what was stored a while ago may be in packs that are marked now: the table alone knows
+      await store.flush(generation);
+      store.idle();
       const { bytes } = await repack(ordinals, {
         fetcher,
         store,
@@ -133,13 +170,9 @@ export class Clean {
   }
 
   async #step(step: Pick<Step, 'step'> & Partial<Step>): Promise<Cleaned> {
-    const { live, thin, learned } = step;
-    const { payload } = await this.#parts.storage.query(
-      CLEAN,
-      { step: step.step, live, thin, learned },
-      CLEANED,
-    );
-    return payload;
+    const { live, thin, learned, reseal } = step;
+    const asked = { step: step.step, live, thin, learned, reseal };
+    return (await this.#parts.storage.query(CLEAN, asked, CLEANED)).payload;
   }
 
   /** Follows the snapshots that have not been followed yet. */
@@ -172,6 +205,20 @@ export class Clean {
   #usage(): Usage {
     return new Usage(this.#parts.fetcher, this.#checker.seen);
   }
+}
+
+/** What two rounds came to: what was done adds up, what there is now is as the second has it. */
+function together(before: Cleaned, after: Cleaned): Cleaned {
+  return {
+    ...after,
+    removedPacks: before.removedPacks + after.removedPacks,
+    removedBytes: before.removedBytes + after.removedBytes,
+    rewrittenPacks: before.rewrittenPacks + after.rewrittenPacks,
+    copiedBytes: before.copiedBytes + after.copiedBytes,
+    givenUp: before.givenUp + after.givenUp,
+    leftovers: before.leftovers + after.leftovers,
+    notes: [...new Set([...before.notes, ...after.notes])].slice(0, NOTES_MAX),
+  };
 }
 
 /** What a plan comes to if it is carried out. */
