@@ -24,6 +24,10 @@ const CLEANED_UP_EVENT: EventType<CleanedUp> = {
       parts.push(
         `${formatCount(waitingPacks, 'pack')} (${formatBytes(cleaned.waitingBytes)}) marked: the next cleanup removes what nothing uses when ${formatCount(cleaned.writers, 'writer')} at work ${cleaned.writers === 1 ? 'is' : 'are'} done`,
       );
+    if (cleaned.oldPacks > 0)
+      parts.push(
+        `${formatCount(cleaned.oldPacks, 'pack')} ${dryRun ? 'to seal anew' : 'still under older keys'}`,
+      );
     if (cleaned.givenUp > 0) parts.push(`${formatCount(cleaned.givenUp, 'writer')} given up`);
     if (cleaned.leftovers > 0) parts.push(`${formatCount(cleaned.leftovers, 'leftover')} removed`);
     const left = `${formatBytes(cleaned.storedBytes)} in packs now`;
@@ -38,7 +42,11 @@ export async function run(context: Context, given: Given): Promise<void> {
   await within('cleanup', repository ?? '', async () => {
     const connection = await context.connect();
     connection.about = 'cleanup';
-    const { payload } = await connection.request(CLEANUP, { repository, dryRun: given.has('n') }, CLEANED_UP);
+    const { payload } = await connection.request(
+      CLEANUP,
+      { repository, dryRun: given.has('n'), reseal: given.has('reseal') },
+      CLEANED_UP,
+    );
     output.emit(CLEANED_UP_EVENT, payload);
     for (const note of payload.notes) output.note(safeText(note));
   });

@@ -61,7 +61,8 @@ async function cleanup({ begin, work, end }: TaskTools): Promise<string> {
   const cleaned = await work(
     job,
     async (chunker) =>
-      (await chunker.query(CLEAN_REPOSITORY, { job: job.number, dryRun: false }, CLEANED_UP)).payload,
+      (await chunker.query(CLEAN_REPOSITORY, { job: job.number, dryRun: false, reseal: false }, CLEANED_UP))
+        .payload,
   );
   end(job);
   return `${cleaned.removedBytes} bytes returned, ${cleaned.storedBytes} bytes stored`;

@@ -3,8 +3,7 @@
  * which it cannot open, and counts what is sealed under which epoch. Owns the
  * order that a repository is opened in: its keys are read before anything else.
  */
-import { randomBytes } from 'node:crypto';
-import { FsBackend } from '../../backends/fs.ts';
+import { FsBackend, type FsOptions } from '../../backends/fs.ts';
 import type { ObjectKind } from '../../backends/objects.ts';
 import { Failure } from '../../error.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
@@ -44,7 +43,7 @@ export interface Opening {
   loaded(store: Store): void;
 }
 
-export function serveKeys({ parent }: Pick<ChildContext, 'parent'>): Opening {
+export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsOptions): Opening {
   let backend: FsBackend | undefined;
   let store: Store | undefined;
   const opened = (): FsBackend => {
@@ -56,7 +55,7 @@ export function serveKeys({ parent }: Pick<ChildContext, 'parent'>): Opening {
     return store;
   };
   parent.handler(READ_KEYS, async (message) => {
-    backend ??= await FsBackend.open('/', { random: randomBytes });
+    backend ??= await FsBackend.open('/', options);
     parent.reply(message, KEYS_ARE, await readKeys(backend));
   });
   parent.handler(KEY_NAMES, async (message) => {

@@ -110,6 +110,7 @@ class CleanupSteps {
   #cleanup: Cleanup | undefined;
   #plan: CleanupPlan | undefined;
   #settled: Settled | undefined;
+  #reseal = false;
 
   constructor(store: Store, leases: Leases) {
     this.#store = store;
@@ -117,7 +118,7 @@ class CleanupSteps {
   }
 
   /** Takes a step; false where it has to be taken again. */
-  async take({ step, live, thin, learned }: Step): Promise<boolean> {
+  async take({ step, live, thin, learned, reseal }: Step): Promise<boolean> {
     if (step === 'begin') {
       this.#cleanup = new Cleanup({
         store: this.#store,
@@ -129,12 +130,34 @@ class CleanupSteps {
       return true;
     }
     const cleanup = this.#begun();
-    if (step === 'plan') this.#plan = cleanup.plan({ isLive: isLiveIn(live), thinBytes: thinBytesIn(thin) });
+    if (step === 'plan') {
+      this.#reseal = reseal === true;
+      this.#plan = cleanup.plan({
+        isLive: isLiveIn(live),
+        thinBytes: thinBytesIn(thin),
+        ...(this.#reseal ? { mustReseal: (ordinal) => this.#isOld(ordinal) } : {}),
+      });
+    } else if (step === 'reindex') await this.#store.reindex(new Set(), this.#store.epoch);
     else if (step === 'mark' && this.#plan !== undefined) await cleanup.mark(this.#plan);
     else if (step === 'settle') this.#settled = await cleanup.settle();
     else if (step === 'remove' && this.#settled !== undefined)
       return cleanup.remove({ ...this.#settled, learned: learned ?? -1 }, isLiveIn(live));
     return true;
+  }
+
+  /** Whether a segment is sealed under an older epoch than new ones are. */
+  #isOld(ordinal: number): boolean {
+    const place = this.#store.segments.place(ordinal);
+    return place !== undefined && place.keyEpoch < this.#store.epoch;
+  }
+
+  /** Packs with segments of older epochs that no mark names yet. */
+  #oldPacks(): number {
+    const { segments, marks, epoch } = this.#store;
+    const old = new Set<number>();
+    for (const { pack, keyEpoch } of segments.places()) if (keyEpoch < epoch) old.add(pack);
+    const isThere = (name: string) => !marks.marked.has(name) && !marks.doomed.has(name);
+    return [...old].filter((pack) => isThere(segments.packName(pack))).length;
   }
 
   #begun(): Cleanup {
@@ -150,6 +173,8 @@ class CleanupSteps {
       ...counts,
       done,
       learned: this.#store.learned,
+      epoch: this.#store.epoch,
+      oldPacks: this.#reseal ? this.#oldPacks() : 0,
       notes: notes.slice(0, NOTES_MAX).map((note) => note.slice(0, NOTE_MAX_CHARS)),
       deadPacks: plan?.dead.length ?? 0,
       deadBytes: plan?.deadBytes ?? 0,
