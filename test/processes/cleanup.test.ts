@@ -166,21 +166,44 @@ describe('rollback', () => {
     assert.match(push.stderr, new RegExp(`snapshots/${vanished}: it has vanished`));
   });
 
-  test('an older state of the whole repository is told by the daemon that knew it', async (t) => {
-    const rig = await working(1);
+  test('an older state, and another repository, are told after a restart too, until they are accepted', async (t) => {
+    const rig = new Rig();
     t.after(() => rig.end());
+    rig.configureUsual(`repository "other" at "${rig.path('other')}" { key file "${rig.keyFile()}" }`);
+    const repository = rig.path('repository');
+    await rig.start();
+    await rig.ok('create');
     await rig.push();
-    const log = rig.path('repository', 'log');
-    await rig.push();
-    const [last = ''] = fs.readdirSync(log).sort().reverse();
-    const [newest = ''] = fs
-      .readdirSync(rig.path('repository', 'snapshots'))
-      .map((name) => path.join(rig.path('repository', 'snapshots'), name))
-      .sort((a, b) => fs.statSync(b).mtimeMs - fs.statSync(a).mtimeMs);
-    fs.rmSync(path.join(log, last));
-    fs.rmSync(newest);
-    const { code, stderr } = await rig.ctl('check', '-fast');
-    assert.equal(code, 14);
-    assert.match(stderr, new RegExp(`log/${last}: the log ends at entry 1: this is an older state`));
+    fs.cpSync(repository, rig.path('old'), { recursive: true });
+    const last = await rig.push();
+    await rig.ok('on', 'other', 'create');
+    await rig.stop();
+    for (const name of fs.readdirSync(rig.path('old'), { recursive: true, encoding: 'utf8' }))
+      fs.chownSync(path.join(rig.path('old'), name), rig.users.storage, rig.users.storage);
+    fs.chownSync(rig.path('old'), rig.users.storage, rig.users.storage);
+    fs.rmSync(repository, { recursive: true });
+    fs.renameSync(rig.path('old'), repository);
+    await rig.start();
+    assert.ok(!(await rig.ok('ls')).includes(last));
+    const older = /log\/[0-9a-f-]+: the log ends at entry 1: this is an older state of the repository/;
+    assert.match((await rig.ctl('push', 'home')).stderr, older);
+    // what was pushed since does not make it right
+    const check = await rig.ctl('check', '-fast');
+    assert.equal(check.code, 14);
+    assert.match(check.stderr, /this is (an older|another) state of the repository/);
+    assert.equal((await rig.ctl('repair')).code, 14);
+    await rig.ok('repair', '-accept');
+    assert.match(await rig.ok('check', '-fast'), /no damage/);
+    await rig.stop();
+    fs.renameSync(repository, rig.path('former'));
+    fs.renameSync(rig.path('other'), repository);
+    await rig.start();
+    const swapped = /config: this is repository [0-9a-f-]{36}, where [0-9a-f-]{36} was before/;
+    assert.match((await rig.ctl('push', 'home')).stderr, swapped);
+    assert.match((await rig.ctl('check', '-fast')).stderr, swapped);
+    await rig.ok('repair', '-accept');
+    await rig.stop();
+    await rig.start();
+    assert.match(await rig.ok('check', '-fast'), /no damage/);
   });
 });
