@@ -60,9 +60,9 @@ function firstBadLine(bytes: Buffer): number {
   return line;
 }
 
-/** The machine's own files, for a process that runs as `uid`. */
-export function diskFiles(uid: number): FileSource {
-  return { uid, stat: (file) => statSync(file), readFile };
+/** The machine's own files, for a process that runs as `uid` and was passed `credentials`. */
+export function diskFiles(uid: number, credentials?: string): FileSource {
+  return { uid, credentials, stat: (file) => statSync(file), readFile };
 }
 
 /** Reads to the end, as a file in /proc has no size. Never waits: no fifo, and no terminal. */

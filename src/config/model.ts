@@ -103,7 +103,13 @@ export interface Location {
 
 /** What opens a repository. The files are read by the parent, at each start. */
 export type Encryption =
-  | { readonly kind: 'passphrase' | 'keyfile'; readonly path: string; readonly at: Position }
+  | {
+      readonly kind: 'passphrase' | 'keyfile';
+      readonly path: string;
+      /** Its name, where the service manager passes it. */
+      readonly credential?: string;
+      readonly at: Position;
+    }
   | { readonly kind: 'none' };
 
 export type Compression = { readonly kind: 'zstd'; readonly level: number } | { readonly kind: 'none' };
@@ -243,6 +249,8 @@ export interface Configuration {
   readonly state: string;
   readonly log: 'json' | 'text';
   readonly reload: 'automatic' | 'manual';
+  /** Where the metrics are written to; nowhere if absent. */
+  readonly metricsFile?: string;
   /** Name or decimal id for each role; `resolveUser` makes ids of them. */
   readonly users: Readonly<Record<Role, string>>;
   /** For all repositories together. */
@@ -268,6 +276,8 @@ export interface FileStat {
 export interface FileSource {
   /** The user who reads, whose own files are as good as root's. */
   readonly uid: number;
+  /** The directory of the service manager's credentials, if it said. */
+  readonly credentials?: string | undefined;
   /** All of a file; throws if it is longer than `maxBytes`. */
   readFile(path: string, maxBytes: number): Buffer;
   /** Follows symbolic links. */

@@ -44,7 +44,17 @@ export function print(configuration: Configuration): string {
     .join('\n');
 }
 
-function settings({ cpu, memoryBytes, socket, state, log, reload, users, limits }: Configuration): string[] {
+function settings({
+  cpu,
+  memoryBytes,
+  socket,
+  state,
+  log,
+  reload,
+  metricsFile,
+  users,
+  limits,
+}: Configuration): string[] {
   const group = socket.group === undefined ? '' : ` group ${quote(socket.group)}`;
   return [
     ...(cpu === undefined ? [] : [`set cpu ${cpu}`]),
@@ -54,6 +64,7 @@ function settings({ cpu, memoryBytes, socket, state, log, reload, users, limits 
     ...ROLES.map((role) => `set user ${role} ${quote(users[role])}`),
     `set log ${log}`,
     `set reload ${reload}`,
+    ...(metricsFile === undefined ? [] : [`set metrics file ${quote(metricsFile)}`]),
     ...rates(limits),
   ];
 }
@@ -72,7 +83,9 @@ function repository(given: Repository): string[] {
 
 function encryption(given: Encryption): string {
   if (given.kind === 'none') return 'no encryption';
-  return `${given.kind === 'passphrase' ? 'passphrase' : 'key'} file ${quote(given.path)}`;
+  const { kind, path, credential } = given;
+  const from = credential === undefined ? `file ${quote(path)}` : `credential ${quote(credential)}`;
+  return `${kind === 'passphrase' ? 'passphrase' : 'key'} ${from}`;
 }
 
 function compression(given: Compression): string {

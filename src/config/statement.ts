@@ -77,6 +77,8 @@ const ROWS_MAX = 4096;
 const TEXT_MAX_BYTES = 4095;
 
 const DEFAULT_SOCKET: Socket = { path: '/var/run/plakard.sock', mode: 0o660 };
+/** systemd.exec(5), LoadCredential: where they are for plakard.service, if the environment says nothing else. */
+const CREDENTIALS = '/run/credentials/plakard.service';
 const DEFAULT_STATE = '/var/db/plakard';
 const DEFAULT_USERS: Readonly<Record<Role, string>> = {
   control: '_plakard',
@@ -97,6 +99,7 @@ interface Draft {
   state?: string;
   log?: Configuration['log'];
   reload?: Configuration['reload'];
+  metricsFile?: string;
   users: Partial<Record<Role, string>>;
   limits: LimitsDraft;
   repositories: Repository[];
@@ -251,6 +254,17 @@ interface Adding {
   readonly mistake: (what: string) => Mistake;
 }
 
+/** A secret that the service manager passes: its name, and the file that it is in. */
+const credential: Value<{ readonly path: string; readonly credential: string }> = {
+  expected: 'the name of a credential',
+  parse(input) {
+    const name = text(credential.expected, (found) =>
+      /^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$/.test(found) ? found : undefined,
+    ).parse(input);
+    return { path: `${input.session.files.credentials ?? CREDENTIALS}/${name}`, credential: name };
+  },
+};
+
 interface RepositoryDraft {
   encryption?: Encryption;
   compression?: Compression;
@@ -271,6 +285,14 @@ const REPOSITORY = grammar<RepositoryDraft>([
   inRepository(['key', 'file', absolutePath()], ({ draft, at, once }, path) => {
     once('passphrase, key or no encryption');
     draft.encryption = { kind: 'keyfile', path, at };
+  }),
+  inRepository(['passphrase', 'credential', credential], ({ draft, at, once }, given) => {
+    once('passphrase, key or no encryption');
+    draft.encryption = { kind: 'passphrase', ...given, at };
+  }),
+  inRepository(['key', 'credential', credential], ({ draft, at, once }, given) => {
+    once('passphrase, key or no encryption');
+    draft.encryption = { kind: 'keyfile', ...given, at };
   }),
   inRepository(['no', 'encryption'], ({ draft, once }) => {
     once('passphrase, key or no encryption');
@@ -389,6 +411,10 @@ export const STATEMENTS = grammar<Draft>(
     top(['set', 'reload', oneOf(['automatic', 'manual'])], ({ draft, once }, reload) => {
       once('set reload');
       draft.reload = reload;
+    }),
+    top(['set', 'metrics', 'file', absolutePath()], ({ draft, once }, path) => {
+      once('set metrics file');
+      draft.metricsFile = path;
     }),
     top(['limit', direction, rateLimit], addLimit),
     top(

@@ -156,3 +156,8 @@ export const PARENT_TRACED = message(
   }),
   { untraced: true },
 );
+/** parent → control: the metrics as text. */
+export const RENDER = message(252, 'render metrics', nothing);
+export const RENDERED = message(253, 'metrics rendered', record({ text: text(1 << 20) }), {
+  maxBytes: 4 << 20,
+});

@@ -80,6 +80,8 @@ import {
   PARENT_TRACED,
   READY_FOR,
   RELEASE,
+  RENDER,
+  RENDERED,
   RUN_TASK,
   TASK_RUN,
   WHY,
@@ -100,6 +102,8 @@ import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
 
 const EVENT_TEXT_MAX_CHARS = 4096;
+/** Operations after which a repository holds something else. */
+const CHANGING: ReadonlySet<string> = new Set(['push', 'rm', 'keep', 'cleanup', 'sync', 'info']);
 /** Between two lines of the log about clients that did wrong. */
 const COMPLAIN_MS = 1000;
 
@@ -128,6 +132,9 @@ class Control {
     this.#tracers = new Tracers(async (wanted) => {
       await parent.query(PARENT_TRACE, { wanted }, PARENT_DONE);
     });
+    parent.handler(RENDER, async (message) => {
+      parent.reply(message, RENDERED, { text: await this.#render() });
+    });
     parent.handler(PARENT_TRACED, ({ payload }) => this.#tracers.traced(payload));
     this.#jobs = new Jobs({
       first: (context.settings as ControlStart).firstJob,
@@ -135,6 +142,8 @@ class Control {
       began: (job) => this.#monitor.began(job),
       over: (job, error) => {
         this.#monitor.over(job, error);
+        // one that dies meanwhile is asked again after the next job
+        if (error === undefined) this.#measure(job).catch(() => undefined);
         if (job.isHeld) parent.message(RELEASE, { job: job.number, snapshot: job.snapshot });
       },
     });
@@ -389,13 +398,31 @@ class Control {
 
   async #metrics(client: Client, message: Received<unknown>): Promise<void> {
     this.#permit(client, 'status');
+    client.channel.reply(message, METRICS_ARE, { text: await this.#render() });
+  }
+
+  async #render(): Promise<string> {
     const { payload } = await this.#context.parent.query(PARENT_STATUS, {}, PARENT_STATUS_IS);
-    const { counts, watchers } = this.#monitor;
-    const text = openMetrics(
+    const { tally, watchers } = this.#monitor;
+    return openMetrics(
       { ...payload, jobs: this.#jobs.list() },
-      { clients: this.#clients.size, watchers, counts },
+      {
+        nowMs: Date.now(),
+        clients: this.#clients.size,
+        watchers,
+        tracers: this.#tracers.size,
+        waiting: this.#jobs.waiting(),
+        tally,
+      },
     );
-    client.channel.reply(message, METRICS_ARE, { text });
+  }
+
+  /** After what changes it: what the repository holds now, for the metrics. */
+  async #measure({ repository, operation }: Job): Promise<void> {
+    const chunker = CHANGING.has(operation) ? this.#chunker(repository) : undefined;
+    if (chunker === undefined || chunker.closed) return;
+    const { payload } = await chunker.query(HOLDINGS, {}, HOLDINGS_ARE);
+    this.#monitor.tally.holdings.set(repository, payload);
   }
 
   async #status(client: Client, message: Received<unknown>): Promise<void> {

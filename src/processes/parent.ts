@@ -30,6 +30,8 @@ import {
   PARENT_TRACE,
   READY_FOR,
   RELEASE,
+  RENDER,
+  RENDERED,
   RUN_TASK,
   TASK_RUN,
   WHY,
@@ -59,6 +61,7 @@ import { type GroupTools, RepositoryGroup } from './parent/group.ts';
 import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
 import { type Lease, Leases } from './parent/leases.ts';
 import { RepositoryMemory } from './parent/memory.ts';
+import { MetricsFile } from './parent/metricsfile.ts';
 import type { ServiceManager } from './parent/notify.ts';
 import { scannerSettings } from './parent/scanner.ts';
 import { Scheduler } from './parent/schedule.ts';
@@ -111,6 +114,7 @@ export class Parent {
   readonly #watch: ConfigurationWatch;
   readonly #schedule: Scheduler;
   readonly #traces: Traces;
+  readonly #metrics: MetricsFile;
   /** jobs that a source's commands were run for */
   readonly #hooked = new Set<number>();
   /** jobs whose last commands run now */
@@ -145,6 +149,10 @@ export class Parent {
             channel.reply(message, PARENT_DONE, {});
           });
       },
+    });
+    this.#metrics = new MetricsFile({
+      log,
+      render: async () => (await this.#control.channel.query(RENDER, {}, RENDERED)).payload.text,
     });
     this.#traces = new Traces({
       running: () => this.#supervisor.running,
@@ -190,6 +198,7 @@ export class Parent {
       this.#groups.set(repository.name, new RepositoryGroup(repository, this.#tools(this.#configuration)));
     await this.#control.start(socket.path, { gid: socketGroup(this.#configuration), mode: socket.mode });
     await this.#watch.set(filesOf(this.#options));
+    this.#metrics.set(this.#configuration.metricsFile);
     this.#configureSchedule();
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
@@ -203,6 +212,7 @@ export class Parent {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#schedule.stop();
+    this.#metrics.close();
     await this.#watch.close();
     await this.#supervisor.shutdown();
   }
@@ -307,6 +317,7 @@ export class Parent {
     await this.#control.configure(settings);
     this.#configureSchedule();
     await this.#watch.set(files);
+    this.#metrics.set(next.metricsFile);
     this.#onDisk = '';
     log.info(`reloaded ${path}`, { process: 'parent' });
   }

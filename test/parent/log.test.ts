@@ -1,6 +1,7 @@
 /** What a real daemon logs, and what it tells those who watch, scrape, start or manage it. */
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -11,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { openLog } from '../../src/log.ts';
 import { hasSyslog, syslog } from '../../src/processes/parent/syslog.ts';
 import { Daemon, lives } from './daemon.ts';
+import { parseOpenMetrics } from './openmetrics.ts';
 
 const PLAKARD = path.join(import.meta.dirname, '../../src/plakard.ts');
 
@@ -36,6 +38,7 @@ describe('a daemon in the foreground', () => {
   let daemon: Daemon;
   before(async () => {
     daemon = new Daemon();
+    daemon.environment.CREDENTIALS_DIRECTORY = daemon.path('credentials');
     await daemon.start();
     await daemon.ok('create');
   });
@@ -86,20 +89,57 @@ describe('a daemon in the foreground', () => {
     }
   });
 
-  test('gives metrics as OpenMetrics text', async () => {
+  test('gives metrics as OpenMetrics text: ages, durations, sizes, errors and queues', async () => {
     daemon.configure('push "home" to "local" every 1h');
     await daemon.ok('reload');
     await daemon.ok('push', 'home');
-    const text = await daemon.ok('metrics');
-    assert.match(text, /^plakard_jobs_over_total\{result="ok"\} [1-9]\d*$/m);
-    assert.match(text, /^plakard_push_missed\{source="home",repository="local"\} 0$/m);
-    assert.match(
-      text,
-      /^plakard_push_last_good_timestamp_seconds\{source="home",repository="local"\} \d+(\.\d+)?$/m,
-    );
-    assert.ok(text.endsWith('# EOF\n'));
-    for (const line of text.trimEnd().split('\n'))
-      assert.match(line, /^(# (TYPE|HELP) \w+ .+|# EOF|\w+(\{[^{}]*\})? -?[\d.e+]+)$/);
+    await daemon.run('check', 'dead');
+    let values = parseOpenMetrics(await daemon.ok('metrics'));
+    // asked for after the push, and not waited for by it
+    while (!values.has('plakard_repository_stored_bytes{repository="local"}'))
+      values = parseOpenMetrics(await daemon.ok('metrics'));
+    const of = (name: string, labels: string): number =>
+      values.get(`plakard_${name}{${labels}}`) ?? Number.NaN;
+    const push = 'operation="push",repository="local",result="ok",source="home"';
+    const home = 'repository="local",source="home"';
+    assert.ok(of('jobs_over_total', push) >= 1);
+    assert.ok(of('jobs_seconds_total', push) > 0);
+    assert.ok(of('jobs_bytes_total', push) >= 'contents'.length);
+    assert.ok(of('job_last_duration_seconds', push) > 0);
+    assert.ok(of('jobs_over_total', 'operation="check",repository="local",result="failed"') >= 1);
+    assert.ok(of('repository_stored_bytes', 'repository="local"') > 0);
+    assert.ok(of('repository_snapshots', 'repository="local"') >= 1);
+    assert.equal(of('push_missed', home), 0);
+    assert.ok(of('push_last_good_age_seconds', home) >= 0);
+    assert.ok(of('push_next_timestamp_seconds', home) > Date.now() / 1000);
+    assert.equal(of('processes', 'role="parent"'), 1);
+  });
+
+  test('writes them to a file, whole, while the configuration says so', async () => {
+    const file = daemon.path('plakard.prom');
+    daemon.configure(`set metrics file "${file}"`);
+    await daemon.ok('reload');
+    while (!fs.existsSync(file)) await daemon.ok('status');
+    assert.ok(parseOpenMetrics(fs.readFileSync(file, 'utf8')).size > 0);
+    assert.equal(fs.statSync(file).mode & 0o777, 0o644);
+    daemon.configure();
+    await daemon.ok('reload');
+    assert.equal(fs.existsSync(file), false);
+  });
+
+  test("takes a repository's secret from the service manager", async () => {
+    fs.mkdirSync(daemon.path('credentials'), { mode: 0o700 });
+    const passed = `repository "passed" at "${daemon.path('passed')}" {\n key credential "passed.key"\n}\n`;
+    daemon.configure(passed);
+    const { code, stderr } = await daemon.run('reload');
+    assert.equal(code, 1);
+    assert.match(stderr, /key file .*\/credentials\/passed\.key: no such file or directory/);
+    fs.writeFileSync(daemon.path('credentials/passed.key'), randomBytes(32), { mode: 0o400 });
+    await daemon.ok('reload');
+    await daemon.ok('on', 'passed', 'create');
+    await daemon.ok('on', 'passed', 'push', 'home');
+    daemon.configure();
+    await daemon.ok('reload');
   });
 });
 

@@ -112,6 +112,14 @@ export class Jobs {
     return [...this.#jobs.values()].filter((job) => job.owner === owner);
   }
 
+  /** By repository: pushes beyond the one that can be at work. */
+  waiting(): Map<string, number> {
+    const pushes = new Map<string, number>();
+    for (const { operation, repository } of this.#jobs.values())
+      if (operation === 'push') pushes.set(repository, (pushes.get(repository) ?? -1) + 1);
+    return pushes;
+  }
+
   /** What is at work on a repository. */
   on(repository: string): Job[] {
     return [...this.#jobs.values()].filter((job) => job.repository === repository);

@@ -1,6 +1,6 @@
 /**
  * What happens to jobs, for whoever watches: events to the clients of `monitor`,
- * lines in the log, and counts for `metrics`. Called by control.ts. A watcher
+ * lines in the log, and the tally for `metrics`. Called by control.ts. A watcher
  * that does not read misses events, and is told how many.
  */
 import { describe, kindOf } from '../../error.ts';
@@ -9,6 +9,7 @@ import type { PayloadOf } from '../../ipc/shape.ts';
 import type { Log } from '../../log.ts';
 import { EVENT } from '../../messages/client.ts';
 import type { Job } from './jobs.ts';
+import { Tally } from './tally.ts';
 
 type JobEvent = PayloadOf<typeof EVENT.shape>;
 /** Problems of a job without a client that are logged, each. */
@@ -23,16 +24,8 @@ interface Watcher {
   missed: number;
 }
 
-/** Jobs that ended, by how. */
-export interface Counts {
-  ok: number;
-  failed: number;
-  interrupted: number;
-  problems: number;
-}
-
 export class Monitor {
-  readonly counts: Counts = { ok: 0, failed: 0, interrupted: 0, problems: 0 };
+  readonly tally: Tally;
   readonly #watchers = new Map<Channel, Watcher>();
   readonly #log: Log;
   readonly #name: string;
@@ -42,6 +35,7 @@ export class Monitor {
     this.#log = log;
     this.#name = name;
     this.#now = now;
+    this.tally = new Tally(now);
   }
 
   get watchers(): number {
@@ -72,7 +66,7 @@ export class Monitor {
   }
 
   problem(job: Job, text: string): void {
-    this.counts.problems++;
+    this.tally.problems++;
     this.#tell('problem', job, { text });
     // nobody else hears of it
     if (job.channel === undefined && ++job.problems <= LOGGED_MAX)
@@ -81,16 +75,14 @@ export class Monitor {
 
   over(job: Job, error: unknown): void {
     const process = this.#name;
+    this.tally.over(job, error);
     if (error === undefined) {
-      this.counts.ok++;
       this.#tell('over', job, {});
       this.#log.info(`${about(job)}: done`, { process });
       return;
     }
     const text = describe(error);
     const isInterrupted = kindOf(error) === 'interrupted';
-    if (isInterrupted) this.counts.interrupted++;
-    else this.counts.failed++;
     this.#tell('failed', job, { text });
     this.#log[isInterrupted ? 'info' : 'warn'](`${about(job)}: ${text}`, { process });
   }

@@ -28,6 +28,10 @@ export class Tracers {
     this.#tell = tell;
   }
 
+  get size(): number {
+    return this.#tracers.size;
+  }
+
   /** A client traces from now on. Rejects if there is nothing of that name. */
   async add(channel: Channel, wanted: Wanted[number], end: () => void): Promise<void> {
     if (this.#tracers.has(channel)) throw new Failure('trace', '', { cause: 'once is enough', kind: 'busy' });

@@ -12,6 +12,7 @@ import {
   type Configuration,
   checkFiles,
   diskFiles,
+  type FileSource,
   formatError,
   parseFile,
   type Role,
@@ -47,9 +48,13 @@ export interface ConfigurationPlace {
   readonly macros: Readonly<Record<string, string>>;
 }
 
+function ownFiles(): FileSource {
+  return diskFiles(process.getuid?.() ?? 0, process.env.CREDENTIALS_DIRECTORY);
+}
+
 /** Reads and checks a configuration; throws a ConfigurationRefused that has one line for each error. */
 export function readConfiguration({ path, macros }: ConfigurationPlace): ReadConfiguration {
-  const sources = diskFiles(process.getuid?.() ?? 0);
+  const sources = ownFiles();
   const { configuration, errors, files } = parseFile(path, {
     files: sources,
     macros,
@@ -64,7 +69,7 @@ export function readConfiguration({ path, macros }: ConfigurationPlace): ReadCon
 
 /** The files of a configuration, as far as it can be read: what to watch while it is wrong, too. */
 export function filesOf({ path, macros }: ConfigurationPlace): readonly string[] {
-  const files = diskFiles(process.getuid?.() ?? 0);
+  const files = ownFiles();
   return parseFile(path, { files, macros, host: hostname(), system: process.platform }).files;
 }
 
