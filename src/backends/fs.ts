@@ -32,6 +32,7 @@ import {
   type ObjectWriter,
   type PutOptions,
 } from './objects.ts';
+import type { Pace } from './pace.ts';
 import { BLOCK_BYTES, Pieces } from './pieces.ts';
 
 const TMP = 'tmp';
@@ -53,6 +54,8 @@ const FULL: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT'];
 
 export interface FsOptions {
   readonly random: (bytes: number) => Buffer;
+  /** What is read and written keeps to these. */
+  readonly pace?: { readonly read: Pace; readonly write: Pace };
 }
 
 function codeOf(error: unknown): string | undefined {
@@ -68,8 +71,9 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-async function writeAll(handle: fs.FileHandle, pieces: readonly Buffer[]): Promise<void> {
+async function writeAll(handle: fs.FileHandle, pieces: readonly Buffer[], pace?: Pace): Promise<void> {
   for (const piece of pieces) {
+    await pace?.take(piece.length);
     for (let at = 0; at < piece.length; ) {
       const { bytesWritten } = await handle.write(piece, at, piece.length - at);
       at += bytesWritten;
@@ -91,6 +95,7 @@ async function readAll(handle: fs.FileHandle, out: Buffer, position: number): Pr
 export class FsBackend implements Backend {
   readonly location: string;
   readonly #random: (bytes: number) => Buffer;
+  readonly #pace: FsOptions['pace'];
   /** names in tmp/ that this process is writing */
   readonly #underWay = new Set<string>();
   /** fan-out directories that are known to be durable */
@@ -102,6 +107,7 @@ export class FsBackend implements Backend {
   constructor(root: string, options: FsOptions) {
     this.location = root;
     this.#random = options.random;
+    this.#pace = options.pace;
   }
 
   /** Makes the directories in an existing `root`, where they are missing, and opens it. */
@@ -176,6 +182,7 @@ export class FsBackend implements Backend {
     if (tracing.object) trace('object', `read ${kind}/${name}, ${out.length} bytes at ${offset}`);
     let bytes: number;
     try {
+      await this.#pace?.read.take(out.length);
       bytes = kind === 'packs' ? await this.#readPack(file, out, offset) : await readOnce(file, out, offset);
     } catch (cause) {
       if (codeOf(cause) === 'ENOENT') return false;
@@ -245,7 +252,7 @@ export class FsBackend implements Backend {
     this.#underWay.add(tmpName);
     let named = false;
     try {
-      await writeDurably(tmp, pieces);
+      await writeDurably(tmp, pieces, this.#pace?.write);
       if (ifAbsent) named = await linkIfAbsent(tmp, target);
       else {
         await fs.rename(tmp, target);
@@ -397,10 +404,10 @@ async function readOnce(file: string, out: Buffer, offset: number): Promise<numb
   }
 }
 
-async function writeDurably(tmp: string, pieces: readonly Buffer[]): Promise<void> {
+async function writeDurably(tmp: string, pieces: readonly Buffer[], pace?: Pace): Promise<void> {
   const handle = await fs.open(tmp, 'wx', FILE_MODE);
   try {
-    await writeAll(handle, await writeDirect(handle, pieces));
+    await writeAll(handle, await writeDirect(handle, pieces, pace), pace);
     await handle.sync();
   } finally {
     await handle.close();
@@ -417,14 +424,20 @@ function isAligned(piece: Buffer): boolean {
  * processor's time). Returns what is left to be written: all of it where the
  * file system knows no such thing, or wants larger blocks.
  */
-async function writeDirect(handle: fs.FileHandle, pieces: readonly Buffer[]): Promise<readonly Buffer[]> {
+async function writeDirect(
+  handle: fs.FileHandle,
+  pieces: readonly Buffer[],
+  pace?: Pace,
+): Promise<readonly Buffer[]> {
   const end = pieces.findIndex((piece) => !isAligned(piece));
   let whole = pieces.slice(0, end < 0 ? pieces.length : end);
   const rest = pieces.slice(whole.length);
   if (whole.length < DIRECT_MIN_PIECES || setDirect(handle.fd, true) < 0) return pieces;
   try {
     while (whole.length > 0) {
-      const { bytesWritten } = await handle.writev(whole);
+      const next = pace === undefined ? whole : whole.slice(0, 1);
+      await pace?.take(next[0]?.length ?? 0);
+      const { bytesWritten } = await handle.writev(next);
       whole = after(whole, bytesWritten);
     }
   } catch (error) {

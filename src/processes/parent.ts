@@ -5,7 +5,7 @@
  * what dies. It is outside the data path, and serves nobody else.
  */
 import { accessSync, chmodSync, chownSync, constants, statSync } from 'node:fs';
-import { hostname } from 'node:os';
+import { availableParallelism, hostname } from 'node:os';
 import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
 import { Breach } from '../ipc/message.ts';
@@ -60,6 +60,7 @@ import { Falls } from './parent/falls.ts';
 import { type GroupTools, RepositoryGroup } from './parent/group.ts';
 import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
 import { type Lease, Leases } from './parent/leases.ts';
+import { meansOf, warnShort } from './parent/means.ts';
 import { RepositoryMemory } from './parent/memory.ts';
 import { MetricsFile } from './parent/metricsfile.ts';
 import type { ServiceManager } from './parent/notify.ts';
@@ -200,6 +201,7 @@ export class Parent {
     await this.#watch.set(filesOf(this.#options));
     this.#metrics.set(this.#configuration.metricsFile);
     this.#configureSchedule();
+    warnShort(this.#configuration, this.#options.log);
     this.#options.log.info(`ready on ${socket.path}`, { process: 'parent' });
   }
 
@@ -319,6 +321,7 @@ export class Parent {
     await this.#watch.set(files);
     this.#metrics.set(next.metricsFile);
     this.#onDisk = '';
+    warnShort(this.#configuration, this.#options.log);
     log.info(`reloaded ${path}`, { process: 'parent' });
   }
 
@@ -405,7 +408,7 @@ export class Parent {
       random,
       stopping: this.#stopping.signal,
       longestPauseMs: this.#options.timeouts?.longestPauseMs,
-      cpus: configuration.cpu,
+      meansOf: (repository) => meansOf(configuration, repository, availableParallelism()),
       chunkerUser: userOf(configuration, 'chunker'),
       cryptoUser: userOf(configuration, 'crypto'),
       storageUser: userOf(configuration, 'storage'),
@@ -646,8 +649,8 @@ export class Parent {
 }
 
 /** What the processes of every repository depend on. */
-function toolsOf({ cpu, users }: Configuration): unknown {
-  return [cpu, users.chunker, users.crypto, users.storage];
+function toolsOf({ cpu, memoryBytes, limits, repositories, users }: Configuration): unknown {
+  return [cpu, memoryBytes, limits, repositories.length, users.chunker, users.crypto, users.storage];
 }
 
 interface Named {

@@ -6,6 +6,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { describe, test } from 'node:test';
 import { FsBackend } from '../../src/backends/fs.ts';
+import { Pace } from '../../src/backends/pace.ts';
 import { conformance, nameOf } from './conformance.ts';
 
 const options = { random: randomBytes };
@@ -63,6 +64,34 @@ describe('fs', () => {
         fs.rmSync(root, { recursive: true });
       }
     });
+
+  test('what is read and written keeps to its pace', () =>
+    inDirectory(async (root) => {
+      const taken = { read: 0, write: 0 };
+      const clock = { ms: 0 };
+      const tools = {
+        nowMs: () => clock.ms,
+        minuteOfDay: () => 0,
+        wait: async (ms: number) => {
+          clock.ms += ms;
+        },
+      };
+      const pace = {
+        read: new Pace([{ bytesPerSecond: 1 << 20 }], tools),
+        write: new Pace([{ bytesPerSecond: 1 << 20 }], tools),
+      };
+      const backend = await FsBackend.create(root, { ...options, pace });
+      const name = nameOf('packs');
+      const writer = backend.create('packs');
+      await writer.write(Buffer.alloc((8 << 20) + 5));
+      await writer.commit(name);
+      taken.write = clock.ms;
+      await backend.get('packs', name);
+      taken.read = clock.ms - taken.write;
+      assert.ok(taken.write >= 7000 && taken.write <= 9000, `written in ${taken.write} ms`);
+      assert.ok(taken.read >= 7000 && taken.read <= 9000, `read in ${taken.read} ms`);
+      backend.close();
+    }));
 
   test('foreign files are not listed, leftovers are named apart', () =>
     inDirectory(async (root) => {

@@ -6,7 +6,6 @@
  * Owns the order in which that happens; its keys are in keys.ts.
  */
 import { chownSync, closeSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Repository } from '../../config/config.ts';
@@ -27,9 +26,9 @@ import { memfdCreate } from '../../sys/memory.ts';
 import { PLAIN_SLOT_BYTES, plainSlots, SEALED_SLOT_BYTES, sealedSlots, slotRange } from '../rings.ts';
 import { EMPTY_DIRECTORY } from './empty.ts';
 import { RepositoryKeys } from './keys.ts';
+import type { Means } from './means.ts';
 import type { RepositoryMemory } from './memory.ts';
 
-const WORKERS_MAX = 64;
 const DESCRIPTORS_MAX = 4096;
 /** A job waits for processes that come back within this; else it fails and says so. */
 const PATIENCE_MS = 5000;
@@ -45,8 +44,8 @@ export interface GroupTools {
   readonly random: (bytes: number) => Buffer;
   /** before processes that keep dying are started again; Backoff's own where undefined */
   readonly longestPauseMs: number | undefined;
-  /** processors to use; all but one where undefined */
-  readonly cpus: number | undefined;
+  /** what a repository's processes may use of the machine */
+  readonly meansOf: (repository: Repository) => Means;
   readonly chunkerUser: User;
   readonly cryptoUser: User;
   readonly storageUser: User;
@@ -63,7 +62,7 @@ export interface ReadyRepository {
 export class RepositoryGroup {
   readonly #repository: Repository;
   readonly #tools: GroupTools;
-  readonly #workers: number;
+  readonly #means: Means;
   readonly keys: RepositoryKeys;
   #ready: Promise<ReadyRepository> | undefined;
   readonly #backoff: Backoff;
@@ -81,8 +80,7 @@ export class RepositoryGroup {
     this.#repository = repository;
     this.#tools = tools;
     this.#backoff = new Backoff(tools.longestPauseMs);
-    const cpus = tools.cpus ?? availableParallelism() - 1;
-    this.#workers = Math.min(WORKERS_MAX, Math.max(1, cpus));
+    this.#means = tools.meansOf(repository);
     const [storage = '', ...others] = this.#names;
     this.keys = new RepositoryKeys(repository, tools, {
       storage,
@@ -102,7 +100,7 @@ export class RepositoryGroup {
   /** Storage first: its root directory is what is most likely to be missing. */
   get #names(): string[] {
     const { name } = this.#repository;
-    const workers = slotRange(0, this.#workers).map((i) => `crypto ${name}/${i}`);
+    const workers = slotRange(0, this.#means.workers).map((i) => `crypto ${name}/${i}`);
     return [this.#storage, ...workers, this.chunker];
   }
 
@@ -238,7 +236,7 @@ export class RepositoryGroup {
   #declare(): void {
     const { supervisor, chunkerUser, cryptoUser, storageUser } = this.#tools;
     const { name, location, compression } = this.#repository;
-    const workers = this.#workers;
+    const { workers, ...storage } = this.#means;
     const level = compression.kind === 'none' ? 0 : compression.level;
     supervisor.declare(
       child('storage')
@@ -248,7 +246,7 @@ export class RepositoryGroup {
         .profile('storage')
         .limit('nofile', DESCRIPTORS_MAX)
         .talksTo('crypto', 'chunker')
-        .settings({ workers }),
+        .settings({ workers, ...storage }),
       ...slotRange(0, workers).map((worker) =>
         child('crypto')
           .instance(`${name}/${worker}`)
@@ -272,7 +270,7 @@ export class RepositoryGroup {
   /** Plaintext for chunker and crypto, ciphertext for crypto and storage; nobody else maps either. */
   async #shareRings(): Promise<void> {
     const { supervisor } = this.#tools;
-    const workers = this.#workers;
+    const { workers } = this.#means;
     const plain = { name: 'plain', slots: plainSlots(workers), slotBytes: PLAIN_SLOT_BYTES };
     const sealed = { name: 'sealed', slots: sealedSlots(workers), slotBytes: SEALED_SLOT_BYTES };
     // made here, but not mapped: the parent sees neither plaintext nor ciphertext
