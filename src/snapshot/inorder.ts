@@ -66,7 +66,10 @@ export class ReadAhead {
       return undefined;
     }
     this.#wakeTaker();
-    return this.#startLater(window);
+    const started = this.#startLater(window);
+    // whoever wanted it may fail of something else before it looks at this
+    started.catch(() => undefined);
+    return started;
   }
 
   get #hasRoom(): boolean {
