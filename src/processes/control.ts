@@ -17,35 +17,22 @@ import {
   CLEANUP,
   CREATE,
   CREATED,
-  DONE,
   INFO,
   INFO_IS,
   KEEP,
   KEPT,
-  METRICS,
-  METRICS_ARE,
-  MONITOR,
   OPEN,
   OPENED,
-  PAUSE,
   PROBLEM,
   PROGRESS,
   PUSH,
   PUSH_OPENED,
   PUSH_PATH,
   PUSHED,
-  RELOAD,
-  RELOADED,
   REMOVE,
   REMOVED,
   REPAIR,
   REPAIRED,
-  RESUME,
-  SET_LOG,
-  STATUS,
-  STATUS_IS,
-  STOP,
-  TRACE,
 } from '../messages/client.ts';
 import {
   CANCEL,
@@ -69,19 +56,8 @@ import {
   MAKE,
   NEED,
   PARENT_DONE,
-  PARENT_LOG,
-  PARENT_PAUSE,
-  PARENT_RELOAD,
-  PARENT_RESUME,
-  PARENT_STATUS,
-  PARENT_STATUS_IS,
-  PARENT_STOP,
-  PARENT_TRACE,
-  PARENT_TRACED,
   READY_FOR,
   RELEASE,
-  RENDER,
-  RENDERED,
   RUN_TASK,
   TASK_RUN,
   WHY,
@@ -90,20 +66,17 @@ import {
 import { SYNC } from '../messages/sync.ts';
 import type { ChildContext } from '../privsep/child.ts';
 import { answer, type Client, Clients } from './control/clients.ts';
+import { DaemonRequests } from './control/daemon.ts';
 import { type Job, Jobs, type Request } from './control/jobs.ts';
 import { changeKeys, type KeyTools, listKeys } from './control/keys.ts';
-import { openMetrics } from './control/metrics.ts';
 import { Monitor } from './control/monitor.ts';
 import { Permits } from './control/permits.ts';
 import { Syncs } from './control/syncs.ts';
 import { type Asked, type Result, runTask } from './control/tasks.ts';
-import { Tracers } from './control/traces.ts';
 import { childLog } from './logging.ts';
 import type { ControlStart } from './parent/control.ts';
 
 const EVENT_TEXT_MAX_CHARS = 4096;
-/** Operations after which a repository holds something else. */
-const CHANGING: ReadonlySet<string> = new Set(['push', 'rm', 'keep', 'cleanup', 'sync', 'info']);
 /** Between two lines of the log about clients that did wrong. */
 const COMPLAIN_MS = 1000;
 
@@ -116,7 +89,7 @@ class Control {
   readonly #jobs: Jobs;
   readonly #monitor: Monitor;
   readonly #syncs: Syncs;
-  readonly #tracers: Tracers;
+  readonly #daemon: DaemonRequests;
   readonly #log: Log;
   #settings: Settings | undefined;
   /** when a client's misdeed may be logged again, and those that were not */
@@ -129,13 +102,6 @@ class Control {
     const { parent } = context;
     this.#log = childLog(context);
     this.#monitor = new Monitor(this.#log, context.name, Date.now);
-    this.#tracers = new Tracers(async (wanted) => {
-      await parent.query(PARENT_TRACE, { wanted }, PARENT_DONE);
-    });
-    parent.handler(RENDER, async (message) => {
-      parent.reply(message, RENDERED, { text: await this.#render() });
-    });
-    parent.handler(PARENT_TRACED, ({ payload }) => this.#tracers.traced(payload));
     this.#jobs = new Jobs({
       first: (context.settings as ControlStart).firstJob,
       now: Date.now,
@@ -143,7 +109,7 @@ class Control {
       over: (job, error) => {
         this.#monitor.over(job, error);
         // one that dies meanwhile is asked again after the next job
-        if (error === undefined) this.#measure(job).catch(() => undefined);
+        if (error === undefined) this.#daemon.measure(job).catch(() => undefined);
         if (job.isHeld) parent.message(RELEASE, { job: job.number, snapshot: job.snapshot });
       },
     });
@@ -163,6 +129,14 @@ class Control {
       gone: (client, error) => this.#gone(client, error),
       refused: (uid) => this.#complain(`a client of user ${uid} was refused: too many`),
     });
+    this.#daemon = new DaemonRequests({
+      parent,
+      jobs: this.#jobs,
+      monitor: this.#monitor,
+      permit: (client, operation) => this.#permit(client, operation),
+      clients: () => this.#clients.size,
+      chunker: (repository) => this.#chunker(repository),
+    });
     parent.handler(CONTROL_SETTINGS, (message) => {
       this.#settings = message.payload;
       this.#permits = new Permits(message.payload.permits);
@@ -180,8 +154,7 @@ class Control {
     });
     // the last of all: whoever asked for the stop hears that it is done
     context.onStop(() => this.#clients.close());
-    context.onStop(() => this.#monitor.close());
-    context.onStop(() => this.#tracers.close());
+    context.onStop(() => this.#daemon.close());
     context.onPeer('chunker', (channel) => this.#serveChunker(channel));
     context.onPeerLost('chunker', (repository) => {
       const failure = new Failure('chunker', repository, { cause: 'it died' });
@@ -195,7 +168,7 @@ class Control {
       type,
       respond,
     ) => answer(client, type, (_, message) => respond(message));
-    requests(STATUS, (message) => this.#status(client, message));
+    this.#daemon.serve(client);
     requests(CREATE, (message) => this.#create(client, message));
     requests(OPEN, (message) => this.#open(client, message));
     requests(PUSH, (message) => this.#push(client, message));
@@ -209,32 +182,11 @@ class Control {
     requests(INFO, (message) => this.#info(client, message));
     requests(KEYS, (message) => listKeys(message, this.#keyTools(client)));
     requests(CHANGE_KEYS, (message) => changeKeys(message, this.#keyTools(client)));
-    requests(MONITOR, (message) => this.#watch(client, message));
-    requests(TRACE, (message) => this.#trace(client, message));
-    requests(METRICS, (message) => this.#metrics(client, message));
-    requests(SET_LOG, async (message) => {
-      this.#permit(client, 'log');
-      await this.#context.parent.query(PARENT_LOG, message.payload, PARENT_DONE);
-      client.channel.reply(message, DONE, {});
-    });
-    requests(PAUSE, async (message) => {
-      this.#permit(client, 'pause');
-      await this.#context.parent.query(PARENT_PAUSE, message.payload, PARENT_DONE);
-      client.channel.reply(message, DONE, {});
-    });
-    requests(RESUME, (message) =>
-      this.#toParent(client, message, 'resume', PARENT_RESUME, PARENT_DONE, DONE),
-    );
-    requests(RELOAD, (message) =>
-      this.#toParent(client, message, 'reload', PARENT_RELOAD, RELOADED, RELOADED),
-    );
-    requests(STOP, (message) => this.#toParent(client, message, 'stop', PARENT_STOP, PARENT_DONE, DONE));
   }
 
   /** What a client that went away had asked for is given up. */
   #gone(client: Client, error: unknown): void {
-    this.#monitor.leave(client.channel);
-    this.#tracers.leave(client.channel);
+    this.#daemon.leave(client);
     if (error !== undefined) this.#complain(describe(error));
     for (const job of this.#jobs.of(client)) {
       job.isCancelled = true;
@@ -381,55 +333,6 @@ class Control {
   }
 
   // ---- requests
-
-  /** Answered at the end of the daemon; until then the client is sent what happens. */
-  async #watch(client: Client, message: Received<unknown>): Promise<void> {
-    this.#permit(client, 'monitor');
-    this.#monitor.watch(client.channel, () => client.channel.reply(message, DONE, {}));
-  }
-
-  /** As long as it likes; what is traced may be of any source. */
-  async #trace(client: Client, message: Received<PayloadOf<typeof TRACE.shape>>): Promise<void> {
-    if (this.#permit(client, 'trace') !== undefined)
-      throw new Failure('trace', '', { cause: 'traces are of all sources', kind: 'not-permitted' });
-    const { channel } = client;
-    await this.#tracers.add(channel, message.payload, () => channel.reply(message, DONE, {}));
-  }
-
-  async #metrics(client: Client, message: Received<unknown>): Promise<void> {
-    this.#permit(client, 'status');
-    client.channel.reply(message, METRICS_ARE, { text: await this.#render() });
-  }
-
-  async #render(): Promise<string> {
-    const { payload } = await this.#context.parent.query(PARENT_STATUS, {}, PARENT_STATUS_IS);
-    const { tally, watchers } = this.#monitor;
-    return openMetrics(
-      { ...payload, jobs: this.#jobs.list() },
-      {
-        nowMs: Date.now(),
-        clients: this.#clients.size,
-        watchers,
-        tracers: this.#tracers.size,
-        waiting: this.#jobs.waiting(),
-        tally,
-      },
-    );
-  }
-
-  /** After what changes it: what the repository holds now, for the metrics. */
-  async #measure({ repository, operation }: Job): Promise<void> {
-    const chunker = CHANGING.has(operation) ? this.#chunker(repository) : undefined;
-    if (chunker === undefined || chunker.closed) return;
-    const { payload } = await chunker.query(HOLDINGS, {}, HOLDINGS_ARE);
-    this.#monitor.tally.holdings.set(repository, payload);
-  }
-
-  async #status(client: Client, message: Received<unknown>): Promise<void> {
-    this.#permit(client, 'status');
-    const { payload } = await this.#context.parent.query(PARENT_STATUS, {}, PARENT_STATUS_IS);
-    client.channel.reply(message, STATUS_IS, { ...payload, jobs: this.#jobs.list() });
-  }
 
   async #create(client: Client, message: Received<PayloadOf<typeof CREATE.shape>>): Promise<void> {
     const { name, location, encryption } = this.#repository('create', message.payload.repository);
@@ -632,20 +535,6 @@ class Control {
       },
       reply: (message, type, payload) => client.channel.reply(message, type, payload),
     };
-  }
-
-  /** What is the parent's to do: its answer is the client's. */
-  async #toParent<T>(
-    client: Client,
-    message: Received<unknown>,
-    operation: string,
-    type: typeof PARENT_RELOAD,
-    reply: MessageType<T>,
-    answer: MessageType<T>,
-  ): Promise<void> {
-    this.#permit(client, operation);
-    const { payload } = await this.#context.parent.query(type, {}, reply);
-    client.channel.reply(message, answer, payload);
   }
 }
 
