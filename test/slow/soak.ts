@@ -94,7 +94,7 @@ export class Soak {
   /** Runs all streams for so long. Resolves when the last command has ended. */
   async run(seconds: number): Promise<void> {
     const timer = setTimeout(() => this.#end.abort(), seconds * 1000);
-    const monitors = this.#watch();
+    const watchers = [this.#watch('monitor'), this.#watch('trace', 'object')];
     await Promise.all([
       this.#stream('push', () => this.#push('source', 'home')),
       this.#stream('path', () => this.#push('mine', this.#daemon.path('mine'))),
@@ -105,7 +105,7 @@ export class Soak {
       this.#stream('client', () => this.#badClient()),
     ]);
     clearTimeout(timer);
-    await monitors;
+    await Promise.all(watchers);
   }
 
   /** The processes of the daemon that are no parent, by name, as the kernel has them. */
@@ -248,9 +248,9 @@ export class Soak {
   }
 
   /** Somebody always watches; control's death ends it, and it begins again. */
-  async #watch(): Promise<void> {
+  async #watch(...args: string[]): Promise<void> {
     while (!this.#end.signal.aborted) {
-      const { process: running, done } = this.#daemon.begin('monitor');
+      const { process: running, done } = this.#daemon.begin(...args);
       const stop = (): boolean => running.kill('SIGINT');
       this.#end.signal.addEventListener('abort', stop);
       await done;
