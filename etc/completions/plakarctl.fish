@@ -6,7 +6,7 @@ function __plakarctl_snapshots
 end
 
 # from the table of commands: npm run completions
-set -l commands create push ls cat pull tarball check rm keep cleanup clone sync key find diff checksum info shell status monitor metrics log trace pause resume reload stop help version
+set -l commands create push ls cat pull tarball check rm keep repair cleanup clone sync key find diff checksum info shell status monitor metrics log trace pause resume reload stop help version
 set -l inside cat check checksum diff find ls pull rm tarball
 complete -c plakarctl -n '__fish_seen_subcommand_from create' -o no-encryption -d 'as the configuration must say too'
 complete -c plakarctl -n '__fish_seen_subcommand_from push' -o tag -r -d 'mark the snapshot with TAG'
@@ -24,7 +24,11 @@ complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o n -d 'only say wh
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o tag -r -d 'judge only snapshots with every TAG'
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o source -r -d 'judge only snapshots of SOURCE'
 complete -c plakarctl -n '__fish_seen_subcommand_from keep' -o keep-tag -r -d 'keep snapshots with TAG'
+complete -c plakarctl -n '__fish_seen_subcommand_from repair' -o n -d 'only say what is damaged'
+complete -c plakarctl -n '__fish_seen_subcommand_from repair' -o accept -d 'take the repository as it is for right, whatever its log says'
+complete -c plakarctl -n '__fish_seen_subcommand_from repair' -o remove -d 'remove snapshots that cannot be restored whole'
 complete -c plakarctl -n '__fish_seen_subcommand_from cleanup' -o n -d 'only say what would be returned'
+complete -c plakarctl -n '__fish_seen_subcommand_from cleanup' -o reseal -d 'also seal anew what is under older keys than the newest'
 complete -c plakarctl -n '__fish_seen_subcommand_from clone' -o n -d 'only say what would be copied'
 complete -c plakarctl -n '__fish_seen_subcommand_from sync' -o n -d 'only say what would be copied'
 complete -c plakarctl -n '__fish_seen_subcommand_from sync' -o tag -r -d 'only snapshots with every TAG'
