@@ -22,8 +22,10 @@
  *
  * A checkpoint takes the place of all entries of its chain before it, which
  * need not be there any more: it names the snapshots that they say were made,
- * and that no chain says were removed; and those that they say were removed, and
- * that another chain says were made. So a log stays short, whatever it lives through.
+ * and that no chain says were removed; of those that they say were removed, all
+ * that another chain says were made, and the last TOMBSTONES_MAX of the others,
+ * so that none of them is copied here again (sync). So a log stays short, whatever
+ * it lives through.
  *
  * A removal is written before the snapshot goes (the tombstone), a snapshot
  * before its entry: so whatever the log says was made, and does not say was
@@ -44,6 +46,8 @@ const CHAIN_CHARS = 32;
 const WHAT = ['', 'made', 'removed', 'checkpoint'] as const;
 /** Snapshots in one checkpoint, made and removed. */
 export const CHECKPOINT_SNAPSHOTS_MAX = 65_536;
+/** Removals that a checkpoint remembers, beyond those that the log itself needs: hourly ones of almost two years. */
+const TOMBSTONES_MAX = 16_384;
 
 export interface LogEntry {
   readonly what: 'made' | 'removed' | 'checkpoint';
@@ -241,7 +245,8 @@ export class Log {
     const made = [...this.#said('made', (each) => each === chain)];
     const removed = [...this.#said('removed', (each) => each === chain)];
     const snapshots = made.filter((name) => !removedByAny.has(name)).map(snapshotId);
-    const tombstones = removed.filter((name) => madeByOthers.has(name)).map(snapshotId);
+    const last = new Set(removed.slice(-TOMBSTONES_MAX));
+    const tombstones = removed.filter((name) => madeByOthers.has(name) || last.has(name)).map(snapshotId);
     return snapshots.length + tombstones.length > CHECKPOINT_SNAPSHOTS_MAX
       ? undefined
       : { snapshots, removed: tombstones };
@@ -262,7 +267,8 @@ export class Log {
     for (const [chain, entries] of this.#chains) {
       if (!ofChain(chain)) continue;
       const start = this.#start(chain);
-      for (const [sequence, { entry }] of entries)
+      const inOrder = [...entries].sort(([a], [b]) => a - b);
+      for (const [sequence, { entry }] of inOrder)
         if (sequence >= start) for (const id of saidOf(entry, what)) names.add(snapshotName(id));
     }
     return names;

@@ -77,6 +77,20 @@ describe('log entries', () => {
 });
 
 describe('log', () => {
+  test('a checkpoint remembers what was removed, so that it is not copied here again', () => {
+    const log = logOf(chainOf(['made', a, b], ['removed', a], ['made', c]));
+    const { snapshots, removed = [] } = log.checkpoint(CHAIN) ?? { snapshots: [] };
+    assert.deepEqual(snapshots, [b, c]);
+    assert.deepEqual(removed, [a]);
+    const { digest = LOG_BEGINNING } = log.head(CHAIN) ?? {};
+    log.add(
+      logName(CHAIN, 4),
+      encodeLogEntry({ what: 'checkpoint', timeMs: 2000, previous: digest, snapshots, removed }),
+    );
+    assert.deepEqual(log.snapshots('removed'), new Set([snapshotName(a)]));
+    assert.deepEqual(log.vanished(new Set([b, c].map(snapshotName))), []);
+  });
+
   test('a whole log has no problems, and names what vanished', () => {
     const log = logOf(chainOf(['made', a], ['made', b], ['removed', a], ['made', c]));
     assert.deepEqual(log.verify(log.heads()), []);
