@@ -12,13 +12,14 @@ const MIB = 1 << 20;
 const WORKERS_MAX = 64;
 /** Packs on their way to the disk, where nothing limits them. */
 const PACKS_MAX = 3;
-/** Measured while a tree is pushed (PSS): control and a scanner, which serve all repositories. */
-const COMMON_BYTES = 48 * MIB;
-/** Chunker and storage, with what they hold of the rings and the index of some million chunks. */
-const REPOSITORY_BYTES = 120 * MIB;
+// Proportional set sizes, measured after a push of chunks of 4 MiB that do not compress, which fill every slot.
+/** Control and a scanner, which serve all repositories. */
+const COMMON_BYTES = 78 * MIB;
+/** Chunker and storage, with their halves of the rings, and a table of some million chunks. */
+const REPOSITORY_BYTES = 108 * MIB;
 /** A crypto worker, with its slots. */
-const WORKER_BYTES = 40 * MIB;
-/** A pack, and what it is written from again if its fsync fails. */
+const WORKER_BYTES = 66 * MIB;
+/** A pack, which is kept until it is durable, so that it can be written again if its fsync fails. */
 const PACK_BYTES = 34 * MIB;
 
 export interface Means {
