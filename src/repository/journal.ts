@@ -26,7 +26,7 @@ const ATTEMPTS = 16;
 /** How often the log is listed again because entries went meanwhile. */
 const LOOKS = 8;
 /** A chain with more entries gets a checkpoint, and entries before that go. */
-export const CHAIN_ENTRIES_MAX = 1024;
+const CHAIN_ENTRIES_MAX = 1024;
 
 export interface JournalParts {
   list(kind: 'log' | 'snapshots'): Promise<string[]>;
@@ -41,6 +41,8 @@ export interface JournalParts {
   /** Remembers where chains end, beyond the life of this process; `accept`: and that this repository is the right one. */
   remember(heads: readonly LogHead[], accept: boolean): Promise<void>;
   readonly now: () => number;
+  /** Entries of a chain before it gets a checkpoint; CHAIN_ENTRIES_MAX where missing. */
+  readonly entriesMax?: number;
 }
 
 /** The chain of a host, 32 digits: which host that is, only those who may read the repository know. */
@@ -110,9 +112,13 @@ export class Journal {
         const some = snapshots.slice(at, at + LOG_SNAPSHOTS_MAX);
         await this.#append(this.#chain, () => ({ what, snapshots: some }));
       }
-      if (this.#log.length(this.#chain) > CHAIN_ENTRIES_MAX) await this.#shorten(this.#sound([this.#chain]));
+      if (this.#log.length(this.#chain) > this.#entriesMax) await this.#shorten(this.#sound([this.#chain]));
       await this.#remember();
     });
+  }
+
+  get #entriesMax(): number {
+    return this.#parts.entriesMax ?? CHAIN_ENTRIES_MAX;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -126,7 +132,7 @@ export class Journal {
     return this.#inTurn(async () => {
       await this.#refresh();
       this.#advance();
-      const long = this.#log.chains().filter((chain) => this.#log.length(chain) > CHAIN_ENTRIES_MAX / 4);
+      const long = this.#log.chains().filter((chain) => this.#log.length(chain) > this.#entriesMax / 4);
       await this.#shorten(this.#sound(long));
       await this.#remember();
     });

@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { describe as describeError, Failure } from '../../src/error.ts';
 import { CHUNK_DATA, CHUNK_TREE } from '../../src/keys/derive.ts';
-import { Cleanup, type CleanupReport } from '../../src/repository/cleanup.ts';
+import { Cleanup, type CleanupReport, putMark } from '../../src/repository/cleanup.ts';
 import { Journal } from '../../src/repository/journal.ts';
 import { isVoid } from '../../src/repository/lease.ts';
 import { frameLogEntry, unframeLogEntry } from '../../src/repository/log.ts';
@@ -54,6 +54,7 @@ export interface LifeTotals {
   removedPacks: number;
   rewrittenPacks: number;
   repackedSegments: number;
+  setAside: number;
   givenUp: number;
   kills: number;
   reads: number;
@@ -82,6 +83,7 @@ export class Life {
     removedPacks: 0,
     rewrittenPacks: 0,
     repackedSegments: 0,
+    setAside: 0,
     givenUp: 0,
     kills: 0,
     reads: 0,
@@ -142,7 +144,8 @@ export class Life {
     const renews = [...machine.leases.values()];
     if (dice < 30) this.#task(machine, () => this.#push(machine));
     else if (dice < 42) this.#task(machine, () => this.#remove(machine));
-    else if (dice < 56) this.#task(machine, () => this.#clean(machine));
+    else if (dice < 55) this.#task(machine, () => this.#clean(machine));
+    else if (dice < 57) this.#task(machine, () => this.#setAside(machine));
     else if (dice < 70) this.#task(machine, () => this.#read(machine));
     else for (const lease of renews) this.#task(machine, () => lease.renew());
   }
@@ -200,6 +203,7 @@ export class Life {
       },
       remember: async () => undefined,
       now: () => this.#time,
+      entriesMax: 12,
     });
     return { actor, store, journal, leases: new Map(), tasks: 0, cleaning: false };
   }
@@ -363,7 +367,7 @@ export class Life {
     }
   }
 
-  async #cleanup({ store, actor, leases }: Machine): Promise<CleanupReport> {
+  async #cleanup({ store, actor, leases, journal }: Machine): Promise<CleanupReport> {
     const stage = this.#stage;
     const cleanup = new Cleanup({
       store,
@@ -390,6 +394,7 @@ export class Life {
     const inUse = () => this.#inUse(store, seen);
     await cleanup.begin();
     await walk();
+    await journal.compact();
     await cleanup.mark(cleanup.plan(inUse()));
     await this.#repack(store, cleanup.toRepack, seen);
     const settled = await cleanup.settle();
@@ -401,6 +406,28 @@ export class Life {
       if (await cleanup.remove({ ...settled, learned }, isLive)) break;
     }
     return cleanup.report;
+  }
+
+  /** As a repair does with a pack that is damaged: sets it aside, and stores again what is in use of it. */
+  async #setAside({ store }: Machine): Promise<void> {
+    const packs = [...store.segments.packNumbers()].filter((pack) => store.segments.packBytes(pack) > 0);
+    const pack = packs[this.#stage.below(Math.max(1, packs.length))];
+    if (pack === undefined) return;
+    await putMark(store, this.#stage.random, [store.segments.packName(pack)], true);
+    this.totals.setAside++;
+    await this.#salvage(store);
+  }
+
+  /** Stores again what is in use of packs in quarantine. */
+  async #salvage(store: Store): Promise<void> {
+    const seen = new Map<string, Buffer>();
+    for (const name of await store.backend.list('snapshots'))
+      for (const id of (await this.#contentsOf(store, name)) ?? []) seen.set(short(id), id);
+    const ordinals = [...store.marks.quarantined].flatMap((name) => {
+      const pack = store.segments.packNumber(name);
+      return pack === undefined ? [] : store.segments.segmentsOf(pack);
+    });
+    await this.#repack(store, ordinals, seen);
   }
 
   /** What a plan needs to know: which segments are in use, and of which only a little is. */
@@ -507,6 +534,8 @@ export class Life {
     let done = false;
     const last = (async () => {
       const machine = await this.#machineOf(new Actor('last'));
+      await this.#cleanup(machine);
+      await this.#salvage(machine.store);
       for (let i = 0; i < 3; i++) await this.#cleanup(machine);
       assert.deepEqual(await machine.journal.verify(), []);
     })().finally(() => {

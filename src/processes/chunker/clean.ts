@@ -95,6 +95,7 @@ export class Clean {
       await this.#step({ step: 'reindex' });
       await resealObjects(cleaned.epoch, { ...this.#parts, onObject: () => this.#checkCancelled() });
     }
+    const shortened = dryRun ? undefined : await this.#shortenLog();
     const { payload: totals } = await storage.query(TOTALS, {}, TOTALS_ARE);
     const { packs, removedPacks, removedBytes, rewrittenPacks, copiedBytes, oldPacks } = cleaned;
     const { waitingPacks, waitingBytes, writers, givenUp, leftovers, notes } = cleaned;
@@ -112,7 +113,7 @@ export class Clean {
       writers,
       givenUp,
       leftovers,
-      notes,
+      notes: noted(notes, shortened),
       storedBytes: totals.storedBytes,
       durationMs: now() - startedMs,
     };
@@ -127,6 +128,17 @@ export class Clean {
     return dryRun ? wouldBe(plan) : await this.#clean();
   }
 
+  /** Has the log stay short; what fails does no harm, and is noted. */
+  async #shortenLog(): Promise<string | undefined> {
+    try {
+      await this.#parts.journal.compact();
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      return describe(new Failure('shorten the log', '', { cause: error }));
+    }
+  }
+
   async #clean(): Promise<Cleaned> {
     this.#checkCancelled();
     const { repack: ordinals } = await this.#step({ step: 'mark' });
@@ -136,8 +148,7 @@ export class Clean {
     for (let look = 0; look < LOOKS_MAX; look++) {
       state = await this.#step({ step: 'remove', live: this.#usage().live, learned: state.learned });
       if (!state.done) continue;
-      const notes = note === undefined ? state.notes : [...state.notes.slice(0, NOTES_MAX - 1), note];
-      return { ...state, copiedBytes: state.copiedBytes + bytes, notes };
+      return { ...state, copiedBytes: state.copiedBytes + bytes, notes: noted(state.notes, note) };
     }
     throw new Failure('cleanup', '', { cause: 'others keep changing the repository', kind: 'busy' });
   }
@@ -164,8 +175,7 @@ export class Clean {
       return { bytes };
     } catch (error) {
       if (!(error instanceof Failure) || error.kind === 'interrupted') throw error;
-      const note = describe(new Failure('pack again what is in use', '', { cause: error }));
-      return { bytes: 0, note: note.slice(0, NOTE_MAX_CHARS) };
+      return { bytes: 0, note: describe(new Failure('pack again what is in use', '', { cause: error })) };
     }
   }
 
@@ -219,6 +229,12 @@ function together(before: Cleaned, after: Cleaned): Cleaned {
     leftovers: before.leftovers + after.leftovers,
     notes: [...new Set([...before.notes, ...after.notes])].slice(0, NOTES_MAX),
   };
+}
+
+/** The notes, and one more if there is one. */
+function noted(notes: readonly string[], note: string | undefined): string[] {
+  if (note === undefined) return [...notes];
+  return [...notes.slice(0, NOTES_MAX - 1), note.slice(0, NOTE_MAX_CHARS)];
 }
 
 /** What a plan comes to if it is carried out. */
