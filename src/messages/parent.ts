@@ -86,6 +86,14 @@ export const RINGS = message(
   }),
   { maxDescriptors: 2 },
 );
+/** scanner → parent: its source has changed, and the changes have settled. */
+export const CHANGED = message(345, 'changed', nothing);
+/** scanner → parent: its source is watched by so many watches, or why it is not. */
+export const WATCHING = message(
+  346,
+  'watching',
+  record({ watches: integer(), failed: optional(text(1024)) }),
+);
 /** Any child → parent: an event to log on its behalf. */
 export const LOG = message(
   214,

@@ -16,6 +16,9 @@ export const BATCH_MAX_DESCRIPTORS = 128;
 export const NODES_MAX_BYTES = 256 << 10;
 export const NODES_WINDOW_BYTES = 2 << 20;
 
+/** Directories that a walk may name, where it does not visit all. */
+export const VISITS_MAX_BYTES = 192 << 10;
+
 /** chunker → walker: begin. Without a parent everything is new. */
 export const SCAN = message(
   96,
@@ -26,7 +29,16 @@ export const SCAN = message(
     root: optional(record({ id: bytes(32, 32), length: integer(1, 4 << 20) })),
     /** seconds since 1970: what changed then or later is read again, whatever its times say */
     trustBeforeSec: optional(integer(-(2 ** 40))),
+    /** of a scanner: the parent snapshot, whose nodes come once SCAN_BEGUN has said which */
+    parent: optional(text(36)),
   }),
+);
+/** scanner → chunker, to a SCAN with a parent: the directories that are visited, as in snapshot/visits.ts; missing: all. */
+export const SCAN_BEGUN = message(
+  344,
+  'scan begun',
+  record({ job: integer(), visits: optional(bytes(VISITS_MAX_BYTES)) }),
+  { maxBytes: VISITS_MAX_BYTES + 1024 },
 );
 /** chunker → walker: the parent's tree, in pre-order. */
 export const NODES = message(

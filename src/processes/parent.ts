@@ -69,6 +69,7 @@ import { Scheduler } from './parent/schedule.ts';
 import { tasksOf } from './parent/tasks.ts';
 import { Traces } from './parent/traces.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
+import { Watching } from './parent/watching.ts';
 import { REQUESTS } from './requests.ts';
 
 /** Errors of a configuration that are told; parsing finds no more. */
@@ -114,6 +115,7 @@ export class Parent {
   readonly #control: ControlProcess;
   readonly #watch: ConfigurationWatch;
   readonly #schedule: Scheduler;
+  readonly #watching: Watching;
   readonly #traces: Traces;
   readonly #metrics: MetricsFile;
   /** jobs that a source's commands were run for */
@@ -177,6 +179,7 @@ export class Parent {
         return (await this.#control.channel.query(RUN_TASK, asked, TASK_RUN)).payload;
       },
     });
+    this.#watching = new Watching(log, this.#schedule);
     this.#control = new ControlProcess(
       {
         supervisor: this.#supervisor,
@@ -235,8 +238,11 @@ export class Parent {
       this.#traces.set([]);
       for (const lease of this.#leases.all) void this.#release(lease.job, undefined);
       this.#control.fell(exit);
-    } else if (role === 'scanner') this.#falls.note(`source ${instance}`, exit);
-    else {
+    } else if (role === 'scanner') {
+      this.#falls.note(`source ${instance}`, exit);
+      // what it had seen is lost with it
+      this.#watching.ended(instance);
+    } else {
       const repository = instance.replace(/\/.*$/, '');
       this.#falls.note(`repository ${repository}`, exit);
       this.#groups.get(repository)?.fell(exit);
@@ -249,6 +255,7 @@ export class Parent {
       tasksOf(this.#configuration),
       sources.map(({ name }) => name),
     );
+    this.#watching.configure(sources);
   }
 
   // ---- reload
@@ -385,6 +392,7 @@ export class Parent {
     this.#supervisor.forget(scanner);
     const source = this.#configuration.sources.find((candidate) => candidate.name === name);
     if (source !== undefined) this.#declareScanner(source);
+    this.#watching.ended(name);
   }
 
   async #changeRepository(name: string): Promise<void> {
@@ -427,7 +435,8 @@ export class Parent {
         .capabilities('CAP_DAC_READ_SEARCH')
         .limit('nofile', 4096)
         .mayTalkTo('chunker')
-        .settings(settings),
+        .settings(settings)
+        .servedBy((broker) => this.#watching.serve(source.name, broker)),
     );
   }
 
@@ -543,6 +552,10 @@ export class Parent {
   async #before({ job, repository }: Lease, name: string): Promise<void> {
     const source = this.#configuration.sources.find((candidate) => candidate.name === name);
     if (source === undefined || !this.#hasHooks(name)) return;
+    if (source.before.length === 0) {
+      this.#hooked.add(job);
+      return;
+    }
     this.#hooked.add(job);
     for (const hook of source.before)
       await runHook(hook, { source: name, repository, when: 'before' }, this.#hookTools);
@@ -637,7 +650,7 @@ export class Parent {
         name,
         paths: [...paths],
         ...this.#schedule.lastGood(name),
-        watch: undefined,
+        watch: this.#watching.text(name),
       })),
       processes: [{ role: 'parent', instance: '', pid: process.pid, state: 'running' }, ...processes],
       jobs: [],

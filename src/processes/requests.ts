@@ -12,6 +12,7 @@ import type { MessageType } from '../ipc/message.ts';
 import { PARENT_CHANGE_KEYS, PARENT_KEYS } from '../messages/keys.ts';
 import { REMEMBER } from '../messages/memory.ts';
 import {
+  CHANGED,
   LOG,
   MAKE,
   NEED,
@@ -23,6 +24,7 @@ import {
   PARENT_STOP,
   PARENT_TRACE,
   RELEASE,
+  WATCHING,
   WHY,
 } from '../messages/parent.ts';
 import { PHASES, type Phase, type RequestRule, type RequestTable } from '../privsep/broker.ts';
@@ -41,6 +43,8 @@ const PER_COMMAND: Rate = { atOnce: 64, perSecond: 64 };
 const LOOKED_AT: Rate = { atOnce: 256, perSecond: 1000 };
 /** Of what one process traces; all that is more is counted. */
 const TRACES: Rate = { atOnce: 20_000, perSecond: 10_000 };
+/** A source that is watched, where changes settle within a second at the soonest. */
+const WATCHED: Rate = { atOnce: 16, perSecond: 4 };
 const LINES: Rate = { atOnce: 10_000, perSecond: 2000 };
 
 /** Wants an answer. */
@@ -78,7 +82,7 @@ export const REQUESTS: RequestTable = {
     query(PARENT_STOP, PER_COMMAND),
     query(PARENT_STATUS, LOOKED_AT),
   ],
-  scanner: OF_ALL,
+  scanner: [...OF_ALL, tell(CHANGED, WATCHED), tell(WATCHING, WATCHED)],
   // after each push, removal and check
   chunker: [...OF_ALL, query(REMEMBER, PER_JOB)],
   crypto: OF_ALL,

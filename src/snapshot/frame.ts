@@ -8,6 +8,8 @@ import { Bytes } from './bytes.ts';
 import { Names } from './names.ts';
 import { OldPlace } from './oldtree.ts';
 import type { VirtualDirectory } from './roots.ts';
+import type { Visit } from './visits.ts';
+import type { OwnCounts, Place } from './watched.ts';
 
 const SLASH = 0x2f;
 
@@ -40,6 +42,12 @@ export class Frame {
   /** a directory below the roots that can be closed, and opened again through its child or parent */
   canReopen = false;
   virtual: VirtualDirectory | undefined;
+  /** which of it is visited; all where undefined */
+  visit: Visit | undefined;
+  /** of a watched source: which directory this is */
+  place: Place | undefined;
+  /** what is in it, itself */
+  readonly own: OwnCounts = { files: 0, bytes: 0, others: 0, directories: 0, excluded: 0 };
   /** how often the current name turned out to be something else */
   attempts = 0;
   readonly old = new OldPlace();
@@ -55,6 +63,14 @@ export class Frame {
     this.sameSelf = false;
     this.canReopen = false;
     this.virtual = undefined;
+    this.visit = undefined;
+    this.place = undefined;
+    const { own } = this;
+    own.files = 0;
+    own.bytes = 0;
+    own.others = 0;
+    own.directories = 0;
+    own.excluded = 0;
     this.attempts = 0;
     this.runFrom = 0;
     this.runTo = 0;

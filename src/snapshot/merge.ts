@@ -1,20 +1,5 @@
-/**
- * The walk itself: the file tree and the parent snapshot's tree, merged name by
- * name. Called by the walker, step by step. The open directories are a stack of
- * frames, without recursion; each one's names are sorted, and merged with its
- * old entries in one pass.
- *
- * Invariants:
- * - every name is told as what it was when it was opened, or as gone;
- * - an entry stays (and with a directory all that is below it) only if type,
- *   mode, owner, inode, file system, both times and, of a file, size are as they
- *   were, and it was whole;
- * - at most 64 directories are open beside the roots, however deep the tree is;
- * - per entry nothing is allocated while nothing differs.
- */
 import { DT_DIR, DT_UNKNOWN } from '../sys/constants.ts';
-import { EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO, errnoError } from '../sys/errno.ts';
-import type { Stat } from '../sys/files.ts';
+import { EINVAL, ELOOP, ENAMETOOLONG, ENOENT, errnoError } from '../sys/errno.ts';
 import { type Attributes, attributesOf } from './attributes.ts';
 import { Bytes } from './bytes.ts';
 import type { Excludes } from './exclude.ts';
@@ -22,6 +7,7 @@ import type { Frame, Frames } from './frame.ts';
 import type { OldTree } from './oldtree.ts';
 import { type Opener, REPLACED } from './opener.ts';
 import { startOf, VIRTUAL_STAT, VirtualDirectory, type WalkRoot } from './roots.ts';
+import { Filesystems, isReplaced, isSame, notDirectory } from './same.ts';
 import { DEPTH_MAX } from './stream.ts';
 import type { Teller } from './teller.ts';
 import {
@@ -33,11 +19,14 @@ import {
   type EntryStat,
   FILE,
   FLAG_INCONSISTENT,
+  FLAG_LINKED,
   FLAG_UNREADABLE,
   SYMLINK,
   TARGET_MAX_BYTES,
   typeOfMode,
 } from './tree.ts';
+import { UNKNOWN, type Visit } from './visits.ts';
+import type { Place, Watched, WatchedWalk } from './watched.ts';
 
 /** Directories that are open at one time, beside the roots. */
 const OPEN_DIRECTORIES_MAX = 64;
@@ -58,6 +47,8 @@ export interface MergeOptions {
   readonly excludes: Excludes;
   readonly oneFilesystem: boolean;
   readonly trustBeforeSec: number;
+  /** of a watched source */
+  readonly watch: { readonly source: Watched; readonly walk: WatchedWalk } | undefined;
 }
 
 export class Merge {
@@ -67,7 +58,7 @@ export class Merge {
   readonly #opener: Opener;
   readonly #excludes: Excludes;
   readonly #old: OldTree | undefined;
-  readonly #filesystems = new Filesystems();
+  readonly #filesystems: Filesystems;
   /** device of the root that the walk is in */
   #rootMajor = 0;
   #rootMinor = 0;
@@ -87,6 +78,7 @@ export class Merge {
     this.#opener = opener;
     this.#excludes = options.excludes;
     this.#old = options.old;
+    this.#filesystems = new Filesystems(options.watch?.walk.filesystems ?? new Map());
   }
 
   /** The made-up start: it has one entry, the root directory, which the old tree's root node has too. */
@@ -94,6 +86,8 @@ export class Merge {
     const start = startOf(this.#options.roots, (root) => this.#isDirectory(root));
     const frame = this.#frames.push(0);
     frame.old.reset(this.#old !== undefined);
+    const visits = this.#options.watch?.walk.visits;
+    if (visits !== undefined) frame.visit = { listed: true, children: new Map([['', visits]]) };
     this.#listVirtual(frame, start);
   }
 
@@ -121,6 +115,8 @@ export class Merge {
     if (old.isWaiting && !this.#takeLeaf(frame)) return WAIT_OLD;
     if (frame.next >= frame.end) {
       if (this.#frames.depth === 1) return DONE;
+      if (frame.visit !== undefined && !this.#endVisit(frame, frame.visit.listed))
+        return this.#wantLeaf(frame);
       this.#leave(frame);
       return GO;
     }
@@ -135,7 +131,8 @@ export class Merge {
       const order = old.entries.compareName(this.#name, this.#nameStart, this.#nameEnd);
       matched = order === 0;
       if (order >= 0) break;
-      this.#dropOld(frame);
+      if (frame.visit?.listed === false) this.#keepOld(frame);
+      else this.#dropOld(frame);
     }
     if (old.isAt || old.last) return this.#visit(frame, matched, type);
     return this.#wantLeaf(frame);
@@ -158,8 +155,23 @@ export class Merge {
     return GO;
   }
 
+  /** The current old entry is not looked at, and stays. */
+  #keepOld(frame: Frame): void {
+    frame.extendRun();
+    frame.old.advance();
+  }
+
+  /** The rest of what is old in a directory stays, or is no more; false if there is another leaf. */
+  #endVisit(frame: Frame, listed: boolean): boolean {
+    while (frame.old.isAt)
+      if (listed) this.#dropOld(frame);
+      else this.#keepOld(frame);
+    return frame.old.last;
+  }
+
   /** The current old entry is no more. */
   #dropOld(frame: Frame): void {
+    this.#doubtLinks(frame.old.entries.flags);
     this.#teller.differs();
     this.#passOld(frame);
   }
@@ -167,8 +179,19 @@ export class Merge {
   /** Goes to the next old entry; what is below the current one is not wanted. */
   #passOld(frame: Frame): void {
     const { old } = frame;
-    if (old.entries.type === DIRECTORY && old.entries.hasDirectory) old.skips++;
+    if (old.entries.type === DIRECTORY && old.entries.hasDirectory && this.#isSent(frame)) old.skips++;
     old.advance();
+  }
+
+  /** Whether the nodes of the current old entry, a directory, come. */
+  #isSent({ visit, old }: Frame): boolean {
+    return visit === undefined || visit.children.has(old.entries.name().toString('latin1'));
+  }
+
+  /** A file's other names do not tell that it changed. */
+  #doubtLinks(flags: number): void {
+    const { watch } = this.#options;
+    if (watch?.walk.visits !== undefined && (flags & FLAG_LINKED) !== 0) watch.source.doubt();
   }
 
   /** Goes to the next name. */
@@ -184,7 +207,12 @@ export class Merge {
     if (this.#frames.depth === 1)
       throw errnoError(errno, 'open', this.#options.roots[0]?.path.toString() ?? '');
     if (matched) this.#teller.differs();
+    if (frame.visit?.listed === false) this.#options.watch?.source.gone(frame.place, this.#latinName());
     return this.#next(frame, matched);
+  }
+
+  #latinName(): string {
+    return this.#ownName().toString('latin1');
   }
 
   #ownName(): Buffer {
@@ -228,9 +256,11 @@ export class Merge {
 
   /** Enters a made-up directory; false where the name is one of the roots, which is then looked at. */
   #visitVirtual(frame: Frame, matched: boolean, directory: VirtualDirectory): boolean {
-    const child = directory.children.get(this.#ownName().toString('latin1'));
+    const child = directory.children.get(this.#latinName());
     if (child instanceof VirtualDirectory) {
-      this.#listVirtual(this.#push(frame, matched, VIRTUAL_STAT, 0, true), child);
+      const made = this.#push(frame, matched, VIRTUAL_STAT, 0, true);
+      made.place = this.#met(frame);
+      this.#listVirtual(made, child);
       return true;
     }
     if (child === undefined) return true;
@@ -256,6 +286,7 @@ export class Merge {
 
   #excluded(frame: Frame, matched: boolean): number {
     this.#teller.counts.excluded++;
+    frame.own.excluded++;
     return this.#absent(frame, matched, -ENOENT);
   }
 
@@ -265,12 +296,18 @@ export class Merge {
     return type !== FILE || (old.size === seen.size && old.ctimeSec < this.#options.trustBeforeSec);
   }
 
-  #count(type: number, size: number): void {
+  #count(frame: Frame, type: number, size: number): void {
     const { counts } = this.#teller;
+    const { own } = frame;
     if (type === FILE) {
       counts.files++;
       counts.bytes += size;
-    } else counts.others++;
+      own.files++;
+      own.bytes += size;
+    } else {
+      counts.others++;
+      own.others++;
+    }
   }
 
   #countDifferent(matched: boolean): void {
@@ -279,7 +316,7 @@ export class Merge {
   }
 
   #unchanged(frame: Frame, type: number): number {
-    this.#count(type, this.#opener.seen.size);
+    this.#count(frame, type, this.#opener.seen.size);
     if (type === FILE) this.#teller.counts.unchanged++;
     frame.extendRun();
     return this.#next(frame, true);
@@ -295,10 +332,13 @@ export class Merge {
     const stat = fd < 0 ? this.#opener.seen : this.#opener.opened;
     if (fd < 0) this.#teller.unreadable('open', fd, this.#ownName());
     const attributes = fd < 0 ? NO_ATTRIBUTES : this.#checked(attributesOf(fd), this.#name);
+    if (matched) this.#doubtLinks(frame.old.entries.flags);
+    if (stat.nlink > 1) this.#doubtLinks(FLAG_LINKED);
     this.#teller.differs();
     const flags = fd < 0 ? FLAG_UNREADABLE : 0;
     this.#teller.file(stat, filesystem, flags, this.#name, this.#nameStart, this.#nameEnd, fd, attributes);
-    this.#count(FILE, stat.size);
+    this.#count(frame, FILE, stat.size);
+    if (frame.virtual !== undefined) this.#options.watch?.source.fail(notDirectory(this.#ownName()));
     this.#countDifferent(matched);
     return this.#next(frame, matched);
   }
@@ -315,7 +355,7 @@ export class Merge {
     this.#teller.differs();
     const { seen } = this.#opener;
     this.#teller.special(seen, filesystem, this.#name, this.#nameStart, this.#nameEnd, content, attributes);
-    this.#count(type, 0);
+    this.#count(frame, type, 0);
     return this.#next(frame, matched);
   }
 
@@ -362,9 +402,15 @@ export class Merge {
       this.#rootMajor = seen.devMajor;
       this.#rootMinor = seen.devMinor;
     }
+    if (this.#isUnmarked(frame, matched, filesystem)) {
+      this.#countDirectory(frame);
+      frame.extendRun();
+      return this.#next(frame, true);
+    }
     const isElsewhere = seen.devMinor !== this.#rootMinor || seen.devMajor !== this.#rootMajor;
     if (this.#options.oneFilesystem && isElsewhere) {
-      this.#push(frame, matched, seen, filesystem, true);
+      const elsewhere = this.#push(frame, matched, seen, filesystem, true);
+      elsewhere.place = this.#met(frame);
       return GO;
     }
     const fd = this.#frames.depth < DEPTH_MAX ? this.#openDirectory() : -ELOOP;
@@ -375,6 +421,36 @@ export class Merge {
     if (isReplaced(fd)) return this.#again(frame, matched, fd);
     if (fd < 0) return this.#unreadableDirectory(frame, matched, filesystem, fd);
     return this.#openedDirectory(frame, matched, filesystem, fd);
+  }
+
+  /** Whether it is a directory that is watched, and that nothing marked since the parent snapshot's walk. */
+  #isUnmarked(frame: Frame, matched: boolean, filesystem: number): boolean {
+    const { watch } = this.#options;
+    const { entries } = frame.old;
+    if (frame.visit === undefined || watch === undefined || !matched || entries.type !== DIRECTORY)
+      return false;
+    const name = this.#latinName();
+    if (frame.visit.children.has(name) || !isSame(entries, this.#opener.seen, filesystem)) return false;
+    return watch.source.holds(watch.walk, frame.place, name, this.#opener.seen);
+  }
+
+  /** The place of a directory that is not watched. */
+  #met(frame: Frame): Place | undefined {
+    const { watch } = this.#options;
+    return watch?.source.met(watch.walk, frame.place, this.#latinName());
+  }
+
+  /** The directory that was just opened is watched from now on. */
+  #watchOpened(frame: Frame, fd: number): Place | undefined {
+    const { watch } = this.#options;
+    if (watch === undefined) return undefined;
+    return watch.source.entered(watch.walk, frame.place, this.#latinName(), fd, this.#opener.opened);
+  }
+
+  #countDirectory(frame: Frame): void {
+    const { counts } = this.#teller;
+    counts.directories++;
+    frame.own.directories++;
   }
 
   #openDirectory(): number {
@@ -395,7 +471,8 @@ export class Merge {
     child.fd = fd;
     child.identify(this.#opener.opened);
     child.canReopen = frame.virtual === undefined;
-    const failed = this.#opener.readNames(fd, names);
+    child.place = this.#watchOpened(frame, fd);
+    const failed = this.#readNames(child, fd);
     if (failed < 0) {
       child.flags = FLAG_INCONSISTENT;
       this.#teller.unreadable('read directory', failed);
@@ -407,20 +484,35 @@ export class Merge {
     return GO;
   }
 
+  /** All names in a directory, or those of the directories in it that are visited. */
+  #readNames({ visit }: Frame, fd: number): number {
+    const { names } = this.#frames;
+    if (visit === undefined || visit.listed) return this.#opener.readNames(fd, names);
+    for (const name of visit.children.keys()) {
+      const bytes = Buffer.from(name, 'latin1');
+      names.add(bytes, 0, bytes.length, DT_DIR);
+    }
+    return 0;
+  }
+
+  /** What of the directory that is being visited is visited. */
+  #visitOf(frame: Frame): Visit | undefined {
+    return frame.visit && (frame.visit.children.get(this.#latinName()) ?? UNKNOWN);
+  }
+
   /** Enters the directory that is being visited; its names are still to be added. */
   #push(frame: Frame, matched: boolean, stat: EntryStat, filesystem: number, readable: boolean): Frame {
     const { entries } = frame.old;
     const wasDirectory = matched && entries.type === DIRECTORY;
     const isSameSelf = wasDirectory && isSame(entries, stat, filesystem);
+    const visit = this.#visitOf(frame);
     const child = this.#frames.push(frame.next);
+    child.visit = visit;
     beginEntry(this.#frames.heads, stat, filesystem, 0, this.#name, this.#nameStart, this.#nameEnd);
     child.matched = matched;
     child.sameSelf = isSameSelf;
-    child.old.reset(readable && wasDirectory && entries.hasDirectory);
-    if (this.#frames.depth > 2) {
-      const { counts } = this.#teller;
-      counts.directories++;
-    }
+    child.old.reset(readable && wasDirectory && entries.hasDirectory && visit !== UNKNOWN);
+    if (this.#frames.depth > 2) this.#countDirectory(frame);
     return child;
   }
 
@@ -438,12 +530,18 @@ export class Merge {
     }
     const { fd } = frame;
     frame.fd = -1;
+    this.#leavePlace(frame);
     this.#frames.pop();
     if (frame.matched) this.#passOldDirectory(parent, frame);
     parent.next++;
     parent.attempts = 0;
     if (parent.fd < 0 && parent.canReopen) this.#reopen(parent, fd);
     if (fd >= 0) this.#opener.close(fd);
+  }
+
+  #leavePlace({ place, visit, own }: Frame): void {
+    const { watch } = this.#options;
+    if (place !== undefined && visit?.listed !== false) watch?.source.left(watch.walk, place, own);
   }
 
   /** Goes past the old entry of a directory that was left; of its nodes, those that were not used are skipped. */
@@ -487,47 +585,5 @@ export class Merge {
       fd = next;
     }
     return fd;
-  }
-}
-
-/** Errors of opening what was looked at, if it is something else meanwhile. */
-function isReplaced(fd: number): boolean {
-  return fd === REPLACED || fd === -ENOTDIR || fd === -ELOOP || fd === -ENXIO || fd === -EISDIR;
-}
-
-/** Whether an old entry's metadata is that of the file, and the entry is whole. */
-function isSame(old: EntryReader, stat: EntryStat, filesystem: number): boolean {
-  return (
-    old.ctimeNsec === stat.ctimeNsec &&
-    old.ctimeSec === stat.ctimeSec &&
-    old.mtimeNsec === stat.mtimeNsec &&
-    old.mtimeSec === stat.mtimeSec &&
-    old.inoLow === stat.inoLow &&
-    old.inoHigh === stat.inoHigh &&
-    old.filesystem === filesystem &&
-    old.mode === stat.mode &&
-    old.uid === stat.uid &&
-    old.gid === stat.gid &&
-    (old.flags & (FLAG_INCONSISTENT | FLAG_UNREADABLE)) === 0
-  );
-}
-
-/** Numbers file systems in the order in which they are met. */
-class Filesystems {
-  readonly #numbers = new Map<number, number>();
-  #device = -1;
-  #number = 0;
-
-  numberOf(stat: Stat): number {
-    const device = stat.devMajor * 0x1_0000_0000 + stat.devMinor;
-    if (device === this.#device) return this.#number;
-    let number = this.#numbers.get(device);
-    if (number === undefined) {
-      number = this.#numbers.size;
-      this.#numbers.set(device, number);
-    }
-    this.#device = device;
-    this.#number = number;
-    return number;
   }
 }

@@ -8,12 +8,23 @@ import path from 'node:path';
 import { describe, Failure, fromWire, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
-import { BATCH, BATCH_USED, NODES, NODES_USED, SCAN, SCAN_DONE, SCAN_FAILED } from '../messages/scan.ts';
+import {
+  BATCH,
+  BATCH_USED,
+  NODES,
+  NODES_USED,
+  SCAN,
+  SCAN_BEGUN,
+  SCAN_DONE,
+  SCAN_FAILED,
+} from '../messages/scan.ts';
 import { closeAll } from '../sys/socket.ts';
 import { Excludes } from './exclude.ts';
 import type { WalkRoot } from './roots.ts';
 import { NodeStream } from './stream.ts';
+import { encodeVisits } from './visits.ts';
 import { Walker } from './walk.ts';
+import type { Base, Watched, WatchedWalk } from './watched.ts';
 
 type Summary = PayloadOf<typeof SCAN_DONE.shape>['summary'];
 
@@ -25,6 +36,10 @@ export interface ScanOptions {
   readonly root: string;
   readonly excludes: readonly string[];
   readonly oneFilesystem: boolean;
+  /** where the source is watched */
+  readonly watched?: Watched | undefined;
+  /** opens a directory of the paths; by default with links followed, as the rights are the caller's own */
+  readonly open?: (directory: string) => number;
   /** The snapshot is durable. */
   readonly onDone?: (summary: Summary) => void;
   /** The push has failed; the walk too, if it was under way. */
@@ -35,6 +50,11 @@ interface Current {
   readonly job: number;
   readonly walker: Walker;
   readonly old: NodeStream | undefined;
+  readonly watch: WatchedWalk | undefined;
+}
+
+function openAsCaller(directory: string): number {
+  return openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
 }
 
 /** Serves the SCANs that come on `channel`, before it is dispatched. */
@@ -46,15 +66,20 @@ class Scans {
   readonly #channel: Channel;
   readonly #options: ScanOptions;
   #current: Current | undefined;
+  /** what the last good walk of a watched source left */
+  #base: Base | undefined;
   /** walks end before others begin, as descriptors and windows are counted by walk */
   #last: Promise<void> = Promise.resolve();
 
   constructor(channel: Channel, options: ScanOptions) {
     this.#channel = channel;
     this.#options = options;
-    channel.handler(SCAN, ({ payload }) => {
+    channel.handler(SCAN, async ({ payload }) => {
       try {
-        this.#current = this.#begin(payload);
+        const watch = await options.watched?.begin(this.#base, payload.parent);
+        this.#current = this.#begin(payload, watch);
+        const visits = watch?.visits && encodeVisits(watch.visits);
+        if (payload.parent !== undefined) channel.message(SCAN_BEGUN, { job: payload.job, visits });
       } catch (error) {
         this.#fail(payload.job, error);
         return;
@@ -74,16 +99,24 @@ class Scans {
       this.#of(payload.job)?.walker.cancel(failure);
       options.onFailed?.(failure);
     });
-    channel.handler(SCAN_DONE, ({ payload }) => options.onDone?.(payload.summary));
+    channel.handler(SCAN_DONE, ({ payload: { job, summary } }) => {
+      const watch = this.#of(job)?.watch;
+      if (watch !== undefined)
+        this.#base = options.watched?.done(watch, summary.snapshot, summary.unreadable);
+      options.onDone?.(summary);
+    });
   }
 
   #of(job: number): Current | undefined {
     return this.#current?.job === job ? this.#current : undefined;
   }
 
-  #begin({ job, root, trustBeforeSec }: PayloadOf<typeof SCAN.shape>): Current {
+  #begin(
+    { job, root, trustBeforeSec }: PayloadOf<typeof SCAN.shape>,
+    watch: WatchedWalk | undefined,
+  ): Current {
     const channel = this.#channel;
-    const { excludes, oneFilesystem, paths } = this.#options;
+    const { excludes, oneFilesystem, paths, watched } = this.#options;
     const base = paths.length === 1 ? (paths[0] ?? '/') : '/';
     const old =
       root && new NodeStream((bytes) => channel.closed || channel.message(NODES_USED, { job, bytes }));
@@ -97,10 +130,11 @@ class Scans {
       base: Buffer.from(base),
       uid: process.geteuid?.() ?? 0,
       ...(trustBeforeSec === undefined ? {} : { trustBeforeSec }),
+      watch: watched && watch && { source: watched, walk: watch },
       now: () => performance.now(),
       yield: () => new Promise((resolve) => setImmediate(resolve)),
     });
-    return { job, walker, old };
+    return { job, walker, old, watch };
   }
 
   async #run(): Promise<void> {
@@ -128,7 +162,7 @@ class Scans {
       try {
         const isDirectory = lstatSync(inside).isDirectory();
         const directory = isDirectory ? inside : path.dirname(inside);
-        const dirfd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+        const dirfd = (this.#options.open ?? openAsCaller)(directory);
         this.#opened.push(dirfd);
         const name = Buffer.from(isDirectory ? '.' : path.basename(inside));
         return { path: Buffer.from(absolute), dirfd, name };

@@ -23,6 +23,7 @@ import { Bytes } from './bytes.ts';
 import { CHUNK_MAX_BYTES, CHUNK_TREE, type ChunkRef, type ChunkSource } from './chunks.ts';
 import { LeafCursor } from './directory.ts';
 import { DIRECTORY, EntryReader } from './tree.ts';
+import type { Visit } from './visits.ts';
 
 export const ITEM_HEAD_BYTES = 12;
 /** Deeper trees are refused; a path through the system calls could not be made. */
@@ -54,12 +55,15 @@ export interface StreamTreeOptions {
   readonly onDamage?: (error: unknown) => void;
   /** The walk is over: the rest need not be sent. */
   readonly isOver?: () => boolean;
+  /** Directories whose nodes are sent, beside the root node; all where missing. */
+  readonly visits?: Visit | undefined;
 }
 
 /** One directory on the path to where the stream is. */
 interface Open {
   readonly leaves: LeafCursor;
   readonly entries: EntryReader;
+  readonly visits: Visit | undefined;
 }
 
 /** Streams the tree below root node `root`; resolves when all has been written. */
@@ -92,20 +96,20 @@ class TreeStream {
     entry.next();
     await this.#write(0, node, true);
     const directory = entry.directory();
-    if (directory !== undefined) await this.#enter(directory);
+    if (directory !== undefined) await this.#enter(directory, this.#options.visits);
     for (let open = this.#stack.at(-1); open !== undefined; open = this.#stack.at(-1)) {
       if (this.#options.isOver?.() === true) return;
-      const child = nextDirectory(open.entries);
-      if (child !== undefined) await this.#enter(child);
+      const child = nextDirectory(open.entries, open.visits);
+      if (child !== undefined) await this.#enter(child, visitOf(open));
       else if (!open.leaves.last) await this.#leaf(open);
       else this.#stack.pop();
     }
     await this.#flush();
   }
 
-  async #enter(directory: ChunkRef): Promise<void> {
+  async #enter(directory: ChunkRef, visits: Visit | undefined): Promise<void> {
     if (this.#stack.length >= DEPTH_MAX) throw new Failure('stream tree', '', { cause: 'too deep' });
-    const open = { leaves: new LeafCursor(this.#source, directory), entries: new EntryReader() };
+    const open = { leaves: new LeafCursor(this.#source, directory), entries: new EntryReader(), visits };
     this.#stack.push(open);
     await this.#leaf(open);
   }
@@ -159,10 +163,16 @@ class TreeStream {
 
 const NO_NODE = Buffer.alloc(0);
 
-/** Moves to the next entry that is a directory with a node, and returns that. */
-function nextDirectory(entries: EntryReader): ChunkRef | undefined {
+/** What is visited of the directory that an open one's entries stand at. */
+function visitOf({ entries, visits }: Open): Visit | undefined {
+  return visits?.children.get(entries.name().toString('latin1'));
+}
+
+/** Moves to the next entry that is a directory with a node, and is visited; returns the node. */
+function nextDirectory(entries: EntryReader, visits: Visit | undefined): ChunkRef | undefined {
   while (entries.next()) {
     if (entries.type !== DIRECTORY) continue;
+    if (visits !== undefined && !visits.children.has(entries.name().toString('latin1'))) continue;
     const directory = entries.directory();
     if (directory !== undefined) return directory;
   }

@@ -19,6 +19,7 @@ import type { WalkRoot } from './roots.ts';
 import type { ScanCounts } from './scanlog.ts';
 import type { OldNodes } from './stream.ts';
 import { Teller } from './teller.ts';
+import type { Watched, WatchedWalk } from './watched.ts';
 
 /** The event loop is served after this long. */
 const TURN_MS = 20;
@@ -46,6 +47,8 @@ export interface WalkOptions {
    * once more within the clock's tick. The parent snapshot's beginning, less a few seconds.
    */
   readonly trustBeforeSec?: number;
+  /** of a watched source */
+  readonly watch?: { readonly source: Watched; readonly walk: WatchedWalk } | undefined;
   /** milliseconds, of a clock that does not go back */
   readonly now: () => number;
   /** Lets other events be served, then resolves. */
@@ -75,6 +78,7 @@ export class Walker {
       excludes: excludes ?? new Excludes([]),
       oneFilesystem: oneFilesystem === true,
       trustBeforeSec: trustBeforeSec ?? Number.POSITIVE_INFINITY,
+      watch: options.watch,
     };
     this.#merge = new Merge(merge, frames, this.#teller, this.#opener);
   }
@@ -104,6 +108,7 @@ export class Walker {
     try {
       this.#merge.start();
       for (let state = this.#turn(); state !== DONE; state = this.#turn()) await this.#pause(state);
+      this.#options.watch?.source.end(this.#options.watch.walk, this.#teller.counts);
       this.#teller.end();
       this.#outbox.flush();
       while (this.#outbox.isBlocked) await this.#pause(WAIT_CREDIT);

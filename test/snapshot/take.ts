@@ -20,7 +20,9 @@ import {
   SPECIAL,
 } from '../../src/snapshot/scanlog.ts';
 import { NodeStream, streamTree } from '../../src/snapshot/stream.ts';
+import { decodeVisits, encodeVisits } from '../../src/snapshot/visits.ts';
 import { Walker } from '../../src/snapshot/walk.ts';
+import type { Watched, WatchedWalk } from '../../src/snapshot/watched.ts';
 
 export interface TakeOptions {
   readonly chunks?: MemoryChunks;
@@ -35,6 +37,8 @@ export interface TakeOptions {
   readonly onDamage?: (error: unknown) => void;
   /** The builder's side gives up after so many batches. */
   readonly failAfterBatches?: number;
+  /** of a watched source: what is visited is then streamed alone */
+  readonly watch?: { readonly source: Watched; readonly walk: WatchedWalk };
   /** bytes of a message of old nodes */
   readonly pieceBytes?: number;
 }
@@ -123,6 +127,7 @@ export async function take(path: string, options: TakeOptions = {}): Promise<Tak
     uid: options.uid ?? process.geteuid?.() ?? 0,
     now: () => performance.now(),
     yield: () => new Promise((resolve) => setImmediate(resolve)),
+    watch: options.watch,
     ...(options.files && { files: options.files }),
     ...(options.trustBeforeSec !== undefined && { trustBeforeSec: options.trustBeforeSec }),
     sink: {
@@ -153,7 +158,9 @@ function startStream(chunks: MemoryChunks, root: ChunkRef, options: TakeOptions)
     window += bytes;
     opened?.();
   });
+  const visits = options.watch?.walk.visits;
   streamTree(chunks, root, {
+    visits: visits && decodeVisits(encodeVisits(visits)),
     pieceBytes: options.pieceBytes ?? 64 << 10,
     ...(options.onDamage && { onDamage: options.onDamage }),
     write(piece) {

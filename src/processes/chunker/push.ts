@@ -23,6 +23,7 @@ import { CHUNK_TREE, type ChunkRef } from '../../snapshot/chunks.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
 import { streamTree } from '../../snapshot/stream.ts';
 import { FLAG_INCONSISTENT, FLAG_UNREADABLE } from '../../snapshot/tree.ts';
+import { decodeVisits, type Visit } from '../../snapshot/visits.ts';
 import { check } from '../../sys/errno.ts';
 import { Stat, statFd } from '../../sys/files.ts';
 import { VERSION } from '../../version.ts';
@@ -163,8 +164,17 @@ export class Push {
     if (parent !== undefined && fetcher.holds(parent.header.root.id)) this.#parent = parent;
     const root = this.#parent?.header.root;
     const trustBeforeSec = this.#parent && Math.floor(this.#parent.header.time / 1000) - CLOCK_SLACK_SEC;
-    walker.message(SCAN, { job, root: root && { id: root.id, length: root.length }, trustBeforeSec });
-    if (root !== undefined) this.#streamParent(root);
+    // a client walks all of what it walks; a scanner says what it visits
+    const isScanned = source !== '' && root !== undefined;
+    const parentName = isScanned ? this.#parent?.name : undefined;
+    if (isScanned) this.#awaited = root;
+    walker.message(SCAN, {
+      job,
+      root: root && { id: root.id, length: root.length },
+      trustBeforeSec,
+      parent: parentName,
+    });
+    if (root !== undefined && !isScanned) this.#streamParent(root, undefined);
     const built = await this.#over.promise;
     const rootRef = built.root ?? root;
     if (rootRef === undefined) throw new Failure('build tree', '', { cause: 'the walker sent no root' });
@@ -191,7 +201,21 @@ export class Push {
 
   // ---- the parent's tree to the walker
 
-  #streamParent(root: ChunkRef): void {
+  /** The scanner has begun, and said which directories it visits. */
+  begun(visits: Buffer | undefined): void {
+    const root = this.#awaited;
+    this.#awaited = undefined;
+    try {
+      if (root === undefined) throw new Failure('scan', '', { cause: 'it began unasked' });
+      this.#streamParent(root, visits && decodeVisits(visits));
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+  /** the parent's root, until the scanner has said what it wants of it */
+  #awaited: ChunkRef | undefined;
+
+  #streamParent(root: ChunkRef, visits: Visit | undefined): void {
     const { walker, fetcher } = this.#parts;
     const { job } = this.#request;
     // one piece is held back, so that the last can say that it is
@@ -214,7 +238,7 @@ export class Push {
       this.#notice(`parent ${this.#parent?.name ?? ''}`, describe(error));
     // what names a chunk that is lost counts as damaged: it is read again, and so mended
     const source = new WholeChunks(fetcher);
-    streamTree(source, root, { write, onDamage, isOver: () => this.#isOver })
+    streamTree(source, root, { write, onDamage, visits, isOver: () => this.#isOver })
       .then(() => send(held ?? Buffer.alloc(0), true))
       .catch((error: unknown) => this.fail(error));
   }

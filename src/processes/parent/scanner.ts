@@ -3,7 +3,7 @@
  * it: the path itself where there is one, or the root of the machine, where it
  * may read as any process with its capability, when there are several.
  */
-import type { Source } from '../../config/config.ts';
+import type { Source, Watch } from '../../config/config.ts';
 
 /** What a scanner is told of its source. */
 export interface ScannerSettings {
@@ -13,13 +13,14 @@ export interface ScannerSettings {
   readonly root: string;
   readonly excludes: readonly string[];
   readonly oneFilesystem: boolean;
+  readonly watch: Watch | undefined;
 }
 
 export function scannerSettings(source: Source): { root: string; settings: ScannerSettings } {
-  const { paths, excludes, oneFilesystem } = source;
+  const { paths, excludes, oneFilesystem, watch } = source;
   const [only] = paths;
   const root = paths.length === 1 && only !== undefined ? only : commonDirectory(paths);
-  return { root, settings: { paths, root, excludes, oneFilesystem } };
+  return { root, settings: { paths, root, excludes, oneFilesystem, watch } };
 }
 
 /** The deepest directory above all of the paths. */

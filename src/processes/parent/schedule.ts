@@ -11,13 +11,15 @@ import type { PayloadOf } from '../../ipc/shape.ts';
 import type { Log } from '../../log.ts';
 import type { pushState, taskState } from '../../messages/client.ts';
 import { History, type Outcome, type Pause } from '../../schedule/history.ts';
-import { isMissed, jitterMs, nextRun } from '../../schedule/plan.ts';
+import { isMissed, jitterMs, nextRun, type Schedule } from '../../schedule/plan.ts';
 import { startable } from '../../schedule/queue.ts';
 import { trace, tracing } from '../../trace.ts';
 import { pushName, type Task } from './tasks.ts';
 
 /** At most this long between looks at the clock: it can be set, and the machine can sleep. */
 const LOOK_MS = 20_000;
+/** How often a source is pushed that is to be watched and cannot be. */
+const UNWATCHED_S = 300;
 /** The file in the state directory. */
 const FILE = 'schedule.json';
 
@@ -47,6 +49,8 @@ export class Scheduler {
   readonly #running = new Map<string, Task>();
   /** since when tasks are due for another reason than the time, by name */
   readonly #triggered = new Map<string, number>();
+  /** watched sources whose changes go unseen */
+  readonly #unwatched = new Set<string>();
   /** those whose missed promise has been logged */
   readonly #missed = new Set<string>();
   #tasks: readonly Task[] = [];
@@ -92,6 +96,14 @@ export class Scheduler {
     const nowMs = this.#options.now();
     for (const { name, watched, source: of } of this.#tasks)
       if (watched === true && of === source && !this.#triggered.has(name)) this.#triggered.set(name, nowMs);
+    this.#look();
+  }
+
+  /** Whether a watched source's changes go unseen: it is then pushed at an interval. */
+  unwatched(source: string, isUnwatched: boolean): void {
+    if (this.#unwatched.has(source) === isUnwatched) return;
+    if (isUnwatched) this.#unwatched.add(source);
+    else this.#unwatched.delete(source);
     this.#look();
   }
 
@@ -157,8 +169,16 @@ export class Scheduler {
     };
   }
 
+  #scheduleOf({ schedule, watched, source }: Task): Schedule | undefined {
+    if (watched !== true || source === undefined || !this.#unwatched.has(source)) return schedule;
+    const isOften = schedule?.kind === 'every' && schedule.seconds < UNWATCHED_S;
+    return isOften ? schedule : { kind: 'every', seconds: UNWATCHED_S };
+  }
+
   /** When it is due, or undefined where it has no schedule. */
-  #next({ schedule, name }: Task): number | undefined {
+  #next(task: Task): number | undefined {
+    const { name } = task;
+    const schedule = this.#scheduleOf(task);
     if (schedule === undefined) return undefined;
     const { host, now } = this.#options;
     return nextRun(schedule, this.#history.of(name, now()), jitterMs(schedule, host, name), now());
