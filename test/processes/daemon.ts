@@ -92,12 +92,17 @@ export class Rig {
   #ended: Promise<Result> | undefined;
   #heard: (() => void)[] = [];
   readonly #known = new Set(['plakard.conf']);
+  /** users whose processes are another rig's too */
+  readonly #shared = new Set<string>();
 
-  constructor() {
+  /** With `owner`, another machine on its repository: the objects in there belong to one user. */
+  constructor(owner?: Rig) {
     this.top = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'plakard-'));
     fs.chmodSync(this.top, 0o755);
     const base = 1_000_000_000 + (process.pid % 1_000_000) * 1000 + rigs++ * USERS_PER_RIG;
-    this.users = { control: base, scanner: base, chunker: base + 1, crypto: base + 1, storage: base + 2 };
+    const storage = owner?.users.storage ?? base + 2;
+    this.users = { control: base, scanner: base, chunker: base + 1, crypto: base + 1, storage };
+    for (const rig of owner === undefined ? [] : [owner, this]) rig.#shared.add(String(storage));
   }
 
   /** A path in the rig's directory; what is made elsewhere in it is stray. */
@@ -219,7 +224,8 @@ ${more}`);
       if (/^State:\t[ZX]/m.test(status)) continue;
       const uid = /^Uid:\t(\d+)/m.exec(status)?.[1] ?? '';
       const ppid = Number(/^PPid:\t(\d+)/m.exec(status)?.[1] ?? -1);
-      if (!ids.has(uid) && ppid !== parent && Number(entry) !== parent) continue;
+      const isOurs = ids.has(uid) && !this.#shared.has(uid);
+      if (!isOurs && ppid !== parent && Number(entry) !== parent) continue;
       const title = (readProc(entry, 'cmdline').split('\0')[0] ?? '').trim();
       found.push({ pid: Number(entry), name: title.replace(/^plakard: /, '') });
     }
