@@ -4,7 +4,7 @@
  * it may have, answers the few questions that control may ask, and brings back
  * what dies. It is outside the data path, and serves nobody else.
  */
-import { accessSync, chmodSync, chownSync, constants, statSync } from 'node:fs';
+import { chmodSync, chownSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
 import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
@@ -58,8 +58,7 @@ import { ControlProcess } from './parent/control.ts';
 import { makeEmptyDirectory } from './parent/empty.ts';
 import { Falls } from './parent/falls.ts';
 import { type GroupTools, RepositoryGroup } from './parent/group.ts';
-import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './parent/hooks.ts';
-import { type Lease, Leases } from './parent/leases.ts';
+import { Jobs } from './parent/jobs.ts';
 import { meansOf, warnShort } from './parent/means.ts';
 import { RepositoryMemory } from './parent/memory.ts';
 import { MetricsFile } from './parent/metricsfile.ts';
@@ -98,30 +97,21 @@ export interface ParentOptions extends ConfigurationPlace {
   readonly timeouts?: Timeouts;
 }
 
-/** What every process but control does for one repository or source. */
-type Kind = 'repository' | 'source';
-
 export class Parent {
   readonly #options: ParentOptions;
   readonly #supervisor: Supervisor;
   readonly #groups = new Map<string, RepositoryGroup>();
-  readonly #leases = new Leases();
   readonly #falls: Falls;
   readonly #memory: RepositoryMemory;
   readonly #startedMs: number;
   readonly #stopping = new AbortController();
-  /** what changes as soon as no job uses it, by `repository NAME` and `source NAME` */
-  readonly #changes = new Map<string, Promise<void>>();
+  readonly #jobs: Jobs;
   readonly #control: ControlProcess;
   readonly #watch: ConfigurationWatch;
   readonly #schedule: Scheduler;
   readonly #watching: Watching;
   readonly #traces: Traces;
   readonly #metrics: MetricsFile;
-  /** jobs that a source's commands were run for */
-  readonly #hooked = new Set<number>();
-  /** jobs whose last commands run now */
-  readonly #releasing = new Set<number>();
   /** what was last logged of the files on disk */
   #onDisk = '';
   #configuration: Configuration;
@@ -180,6 +170,15 @@ export class Parent {
       },
     });
     this.#watching = new Watching(log, this.#schedule);
+    this.#jobs = new Jobs({
+      log,
+      supervisor: this.#supervisor,
+      schedule: this.#schedule,
+      groups: this.#groups,
+      configuration: () => this.#configuration,
+      stopping: this.#stopping.signal,
+      hookTimeoutMs: options.timeouts?.hookTimeoutMs,
+    });
     this.#control = new ControlProcess(
       {
         supervisor: this.#supervisor,
@@ -236,7 +235,7 @@ export class Parent {
     if (this.#stopping.signal.aborted) return;
     if (role === 'control') {
       this.#traces.set([]);
-      for (const lease of this.#leases.all) void this.#release(lease.job, undefined);
+      this.#jobs.releaseAll();
       this.#control.fell(exit);
     } else if (role === 'scanner') {
       this.#falls.note(`source ${instance}`, exit);
@@ -320,9 +319,9 @@ export class Parent {
     chmodSync(next.socket.path, next.socket.mode);
     const rolesChanged = before.users.scanner !== next.users.scanner;
     for (const name of changed(before.sources, next.sources, rolesChanged))
-      this.#change('source', name, () => this.#changeSource(name));
+      this.#jobs.change('source', name, () => this.#changeSource(name));
     for (const name of changed(before.repositories, next.repositories, toolsChanged))
-      this.#change('repository', name, () => this.#changeRepository(name));
+      this.#jobs.change('repository', name, () => this.#changeRepository(name));
     await this.#control.configure(settings);
     this.#configureSchedule();
     await this.#watch.set(files);
@@ -369,21 +368,6 @@ export class Parent {
           cause: `${what} changed`,
           remedy: 'restart plakard',
         });
-  }
-
-  /** Runs `change` when no job uses the thing; jobs that come meanwhile wait until it is done. */
-  #change(kind: Kind, name: string, change: () => Promise<void>): void {
-    const { log } = this.#options;
-    const key = `${kind} ${name}`;
-    if (this.#changes.has(key)) return;
-    const jobs = this.#leases.count(kind, name);
-    if (jobs > 0) log.info(`${key} changes when its ${jobs} running jobs are over`, { process: 'parent' });
-    const done = this.#leases
-      .idle(kind, name)
-      .then(change)
-      .catch((error: unknown) => log.error(`change ${key}: ${describe(error)}`, { process: 'parent' }))
-      .finally(() => this.#changes.delete(key));
-    this.#changes.set(key, done);
   }
 
   async #changeSource(name: string): Promise<void> {
@@ -445,12 +429,12 @@ export class Parent {
   #serveControl(broker: Broker): void {
     broker.answer(NEED, async (message, channel) => {
       const { payload } = message;
-      channel.reply(message, READY_FOR, await this.#need(payload));
+      channel.reply(message, READY_FOR, await this.#jobs.need(payload));
     });
     broker.answer(RELEASE, ({ payload }) => {
-      if (!this.#leases.has(payload.job) || this.#releasing.has(payload.job))
+      if (!this.#jobs.holds(payload.job))
         throw new Breach('release job', String(payload.job), { cause: 'it holds nothing' });
-      void this.#release(payload.job, payload.snapshot);
+      void this.#jobs.release(payload.job, payload.snapshot);
     });
     broker.answer(WHY, async (message, channel) => {
       const { repository, source, other, sinceMs } = message.payload;
@@ -460,15 +444,15 @@ export class Parent {
       channel.reply(message, WHY_IS, { text });
     });
     broker.answer(MAKE, async (message, channel) => {
-      const group = this.#group(message.payload.repository);
+      const group = this.#jobs.group(message.payload.repository);
       channel.reply(message, MADE, { id: await group.create() });
     });
     broker.answer(PARENT_KEYS, async (message, channel) => {
-      channel.reply(message, KEYS_LISTED, await this.#leased(message.payload).keys.list());
+      channel.reply(message, KEYS_LISTED, await this.#jobs.leased(message.payload).keys.list());
     });
     broker.answer(PARENT_CHANGE_KEYS, async (message, channel) => {
       try {
-        const changed = await this.#leased(message.payload).keys.change(message.payload, message.fds);
+        const changed = await this.#jobs.leased(message.payload).keys.change(message.payload, message.fds);
         channel.reply(message, KEYS_CHANGED, changed);
       } finally {
         closeAll(message.fds);
@@ -501,131 +485,6 @@ export class Parent {
     broker.answer(PARENT_STATUS, (message, channel) =>
       channel.reply(message, PARENT_STATUS_IS, this.#status()),
     );
-  }
-
-  /** Brings up what a job needs, and keeps it as it is until the job is over. */
-  async #need(lease: Lease): Promise<PayloadOf<typeof READY_FOR.shape>> {
-    const { job, repository, source, other } = lease;
-    await this.#changes.get(`repository ${repository}`);
-    if (other !== undefined) await this.#changes.get(`repository ${other}`);
-    if (source !== undefined) await this.#changes.get(`source ${source}`);
-    const group = this.#group(repository);
-    // hooks are for one push at a time
-    while (source !== undefined && this.#hasHooks(source) && this.#leases.count('source', source) > 0)
-      await this.#leases.idle('source', source);
-    this.#leases.take(lease);
-    try {
-      const config = await group.ready();
-      await this.#supervisor.connect('control', group.chunker);
-      if (other !== undefined) await this.#needOther(other, group.chunker);
-      if (source !== undefined) {
-        await this.#before(lease, source);
-        await this.#needScanner(source, group.chunker);
-      }
-      return config;
-    } catch (error) {
-      await this.#release(job, undefined);
-      throw error;
-    }
-  }
-
-  /** A job is over: what it had need of may change again, once the source's commands have run. */
-  async #release(job: number, snapshot: string | undefined): Promise<void> {
-    const lease = this.#leases.all.find((each) => each.job === job);
-    if (lease === undefined || this.#releasing.has(job)) return;
-    this.#releasing.add(job);
-    const { source, repository } = lease;
-    if (source !== undefined) {
-      if (snapshot !== undefined) this.#schedule.pushed(source, repository, snapshot);
-      if (this.#hooked.delete(job)) await this.#after(source, repository, snapshot !== undefined);
-    }
-    this.#leases.release(job);
-    this.#releasing.delete(job);
-  }
-
-  #hasHooks(name: string): boolean {
-    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
-    return source !== undefined && source.before.length + source.after.length > 0;
-  }
-
-  /** Runs what the source runs before a push; a failure stops the job. */
-  async #before({ job, repository }: Lease, name: string): Promise<void> {
-    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
-    if (source === undefined || !this.#hasHooks(name)) return;
-    if (source.before.length === 0) {
-      this.#hooked.add(job);
-      return;
-    }
-    this.#hooked.add(job);
-    for (const hook of source.before)
-      await runHook(hook, { source: name, repository, when: 'before' }, this.#hookTools);
-    // it may have mounted something where the scanner has its root
-    await this.#supervisor.stop([`scanner ${name}`]);
-  }
-
-  /** Runs what the source runs after a push, whether or not it succeeded. */
-  async #after(name: string, repository: string, good: boolean): Promise<void> {
-    const source = this.#configuration.sources.find((candidate) => candidate.name === name);
-    const event = { source: name, repository, when: 'after', result: good ? 'ok' : 'failed' } as const;
-    for (const hook of source?.after ?? []) {
-      try {
-        await runHook(hook, event, this.#hookTools);
-      } catch (error) {
-        this.#options.log.error(describe(error), { process: 'parent', source: name });
-      }
-    }
-  }
-
-  get #hookTools(): HookTools {
-    const { log, timeouts } = this.#options;
-    return {
-      log,
-      timeoutMs: timeouts?.hookTimeoutMs ?? HOOK_TIMEOUT_MS,
-      stopping: this.#stopping.signal,
-    };
-  }
-
-  /** The repository that a job has brought up, and that stays as it is until the job is over. */
-  #leased({ job, repository }: { readonly job: number; readonly repository: string }): RepositoryGroup {
-    const lease = this.#leases.all.find((each) => each.job === job);
-    if (lease?.repository !== repository)
-      throw new Breach('use repository', repository, { cause: `job ${job} does not hold it` });
-    return this.#group(repository);
-  }
-
-  #group(repository: string): RepositoryGroup {
-    const group = this.#groups.get(repository);
-    if (group === undefined)
-      throw new Failure('use repository', repository, {
-        cause: 'it is not in the configuration',
-        kind: 'no-repository',
-      });
-    return group;
-  }
-
-  /** A repository that is read beside: its chunker gives, where control has told it what it may. */
-  async #needOther(repository: string, taker: string): Promise<void> {
-    const group = this.#group(repository);
-    await group.ready();
-    await this.#supervisor.connect('control', group.chunker);
-    await this.#supervisor.connect(group.chunker, taker);
-  }
-
-  async #needScanner(source: string, chunker: string): Promise<void> {
-    const name = `scanner ${source}`;
-    const declared = this.#configuration.sources.find((candidate) => candidate.name === source);
-    if (declared === undefined)
-      throw new Failure('scan', source, { cause: 'it is not in the configuration' });
-    for (const path of declared.paths) {
-      try {
-        statSync(path);
-        accessSync(path, constants.R_OK);
-      } catch (cause) {
-        throw new Failure('read source', path, { cause });
-      }
-    }
-    await this.#supervisor.start([name]);
-    await this.#supervisor.connect(name, chunker);
   }
 
   #status(): PayloadOf<typeof PARENT_STATUS_IS.shape> {

@@ -38,5 +38,7 @@ function watch(context: ChildContext, { watch: settings }: ScannerSettings): Wat
 export function scanner(context: ChildContext): void {
   const settings = context.settings as ScannerSettings;
   const watched = watch(context, settings);
-  context.onPeer('chunker', (channel) => serveScans(channel, { ...settings, watched, open: walkToDirectory }));
+  context.onPeer('chunker', (channel) =>
+    serveScans(channel, { ...settings, watched, open: walkToDirectory }),
+  );
 }
