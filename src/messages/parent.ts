@@ -142,7 +142,7 @@ export const TRACERS_MAX = 16;
 const traceTopic = oneOf(...TOPICS);
 /** control → parent: trace this, and nothing else; answered by PARENT_DONE. */
 export const PARENT_TRACE = message(
-  250,
+  280,
   'set traces',
   record({
     wanted: list(
@@ -153,7 +153,7 @@ export const PARENT_TRACE = message(
 );
 /** parent → control: what a process traced. */
 export const PARENT_TRACED = message(
-  251,
+  281,
   'traced',
   record({
     process: text(2 * NAME_MAX_CHARS),
@@ -165,7 +165,7 @@ export const PARENT_TRACED = message(
   { untraced: true },
 );
 /** parent → control: the metrics as text. */
-export const RENDER = message(252, 'render metrics', nothing);
-export const RENDERED = message(253, 'metrics rendered', record({ text: text(1 << 20) }), {
+export const RENDER = message(282, 'render metrics', nothing);
+export const RENDERED = message(283, 'metrics rendered', record({ text: text(1 << 20) }), {
   maxBytes: 4 << 20,
 });
