@@ -10,6 +10,7 @@ import * as client from '../../src/messages/client.ts';
 import { Daemon, events, serveReader } from './daemon.ts';
 import { headerOf, ODD_NAME, plantTree, TestChunks } from './tree.ts';
 
+const NO_STATE = { goodMs: undefined, snapshot: undefined, watch: undefined };
 const SUMMARY = {
   snapshot: '99e53a9c-4f2a-4b7c-8d9e-0f1a2b3c4d5e',
   repository: 'local',
@@ -129,8 +130,8 @@ describe('plakarctl', { concurrency: false }, () => {
   test('push without an operand names the sources', async () => {
     daemon.serve = (channel) =>
       channel.handler(client.STATUS, (message) => {
-        const sources = ['home', 'etc'].map((name) => ({ name, paths: [`/${name}`] }));
-        const rest = { repositories: [], processes: [], jobs: [], pushes: [] };
+        const sources = ['home', 'etc'].map((name) => ({ name, paths: [`/${name}`], ...NO_STATE }));
+        const rest = { repositories: [], processes: [], jobs: [], pushes: [], tasks: [], paused: undefined };
         const status = {
           version: '1',
           pid: 1,
@@ -147,14 +148,24 @@ describe('plakarctl', { concurrency: false }, () => {
   });
 
   test('status: pushes with their schedule and their troubles', async () => {
-    const push = { source: 'home', repository: 'local', running: false, missed: false, failures: 0 };
+    const ofHome = { name: 'home to local', operation: 'push', source: 'home', repository: 'local' };
+    const push = { ...ofHome, running: false, missed: false, failures: 0, watched: false };
     const times = { nextMs: 0, lastMs: 0, endMs: 1, goodMs: 1_637_971_924_000 };
     const none = { nextMs: undefined, lastMs: undefined, endMs: undefined, goodMs: undefined };
-    const good = { ...push, ...times, snapshot: SUMMARY.snapshot, text: undefined };
-    const bad = { ...push, ...none, source: 'etc', snapshot: undefined, text: 'disk\nfull', failures: 2 };
+    const good = { ...push, ...times, snapshot: SUMMARY.snapshot, text: undefined, result: undefined };
+    const ofEtc = { name: 'etc to local', source: 'etc', snapshot: undefined, result: undefined };
+    const bad = { ...push, ...none, ...ofEtc, text: 'disk\nfull', failures: 2 };
     daemon.serve = (channel) =>
       channel.handler(client.STATUS, (message) => {
-        const rest = { repositories: [], sources: [], processes: [], jobs: [], pushes: [good, bad] };
+        const rest = {
+          repositories: [],
+          sources: [],
+          processes: [],
+          jobs: [],
+          pushes: [good, bad],
+          tasks: [],
+          paused: undefined,
+        };
         const status = { version: '1', pid: 1, startedMs: 0, configuration: '/etc/plakard.conf', ...rest };
         channel.reply(message, client.STATUS_IS, status);
       });
@@ -376,11 +387,13 @@ describe('plakarctl', { concurrency: false }, () => {
 
 test('the manual has every command and every option', () => {
   const page = fs.readFileSync(new URL('../../man/plakarctl.8', import.meta.url), 'utf8');
+  const items = page.split('\n.It ');
   for (const { name, options } of COMMANDS) {
-    const start = page.search(new RegExp(`^\\.(?:It )?Ic ${name}(?: |$)`, 'm'));
-    assert.ok(start >= 0, `${name} is missing`);
-    const end = page.indexOf('\n.It ', start + 1);
+    // a command with commands of its own has an item for each
+    const isOf = new RegExp(`^(?:Xo\n\\.)?Ic ${name}(?:\\s|$)`);
+    const text = items.filter((item) => isOf.test(item)).join('\n');
+    assert.ok(text !== '', `${name} is missing`);
     for (const option of options)
-      assert.ok(page.slice(start, end).includes(`Fl ${option.name}`), `${name} -${option.name} is missing`);
+      assert.ok(text.includes(`Fl ${option.name}`), `${name} -${option.name} is missing`);
   }
 });
