@@ -33,7 +33,7 @@ export class Bucket {
   /** Until it may happen, in ms. */
   waitMs(nowMs: number): number {
     this.#fill(nowMs);
-    return Math.max(0, ((1 - this.#level) * 1000) / this.#rate.perSecond);
+    return this.#level >= 1 ? 0 : ((1 - this.#level) * 1000) / this.#rate.perSecond;
   }
 
   #fill(nowMs: number): void {

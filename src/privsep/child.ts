@@ -14,6 +14,7 @@ import { flushCompileCache } from 'node:module';
 import { unpack } from 'msgpackr';
 import { describe, Failure, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
+import type { Received } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
 import { closeAll } from '../sys/socket.ts';
 import { type Topic, traceTo } from '../trace.ts';
@@ -172,9 +173,9 @@ async function load(roles: Roles, role: string): Promise<RoleMain> {
   return main;
 }
 
-async function confine(setup: Setup): Promise<void> {
+async function confine(setup: Setup, root: number): Promise<void> {
   const threads = new Threads();
-  enterRoot(setup.chroot);
+  enterRoot(root);
   giveUpRoot(setup, setup.capabilities);
   await restrict(setup.profile);
   limit(setup.limits);
@@ -205,20 +206,22 @@ export async function runChild(
     { name: 'parent' },
   );
   process.on('uncaughtException', (error) => die(parent, error));
-  const setup = Promise.withResolvers<Setup>();
+  const setup = Promise.withResolvers<Received<Setup>>();
   let context: ChildContext | undefined;
-  parent.handler(SETUP, (received) => setup.resolve(received.payload));
+  parent.handler(SETUP, (received) => setup.resolve(received));
   parent.handler(TRACE, ({ payload }) => traceTo(payload.topics, (topic, text) => say(parent, topic, text)));
   parent.dispatch().then(
     () => process.exit(context?.stopping ? 0 : 1),
     (error: unknown) => die(parent, error),
   );
   try {
-    const given = await setup.promise;
-    closeUndeclared();
+    const { payload: given, fds } = await setup.promise;
+    const [root] = fds;
+    if (root === undefined) throw new Failure('enter root directory', '', { cause: 'none came' });
+    closeUndeclared(root);
     const main = await load(roles, role);
-    proveDeclared();
-    await confine(given);
+    proveDeclared(root);
+    await confine(given, root);
     const settings: unknown = given.settings === undefined ? undefined : unpack(given.settings);
     context = new ChildContext(role, instance, settings, parent);
     await main(context);

@@ -5,11 +5,12 @@
  *
  * Invariant: a wall that the system cannot build is an error, never skipped.
  */
+import { closeSync } from 'node:fs';
 import { constants } from 'node:os';
 import process from 'node:process';
 import { Failure } from '../error.ts';
 import {
-  chroot,
+  chrootTo,
   getRlimit,
   installSeccomp,
   setDumpable,
@@ -20,14 +21,13 @@ import {
 import { LIMITS, type LimitName } from './declare.ts';
 import { noRingsProgram, type Profile, profileProgram } from './seccomp.ts';
 
-/** Makes `path` the root directory, and goes there. */
-export function enterRoot(path: string): void {
+/** Makes the open `directory`, which the parent has chosen, the root directory; goes there, and closes it. */
+export function enterRoot(directory: number): void {
   try {
-    chroot(path);
-    process.chdir('/');
+    chrootTo(directory);
+    closeSync(directory);
   } catch (error) {
-    const remedy = `create the directory ${path}, owned by root`;
-    throw new Failure('enter root directory', path, { cause: error, remedy });
+    throw new Failure('enter root directory', '', { cause: error });
   }
 }
 

@@ -16,7 +16,7 @@ import { lookUpUser, type User } from './user.ts';
 /** Limits of a declaration. */
 export const ROLE_MAX_CHARS = 32;
 export const INSTANCE_MAX_CHARS = 128;
-export const CHROOT_MAX_CHARS = 4096;
+const CHROOT_MAX_CHARS = 4096;
 const PEERS_MAX = 64;
 
 /** Capabilities that a child can keep, with their numbers (linux/capability.h). */

@@ -36,22 +36,22 @@ function listOpen(): Open[] {
   return found;
 }
 
-function undeclared(): Open[] {
+function undeclared(kept: number | undefined): Open[] {
   const open = listOpen();
   const pipes = new Map<string, number>();
   for (const { target } of open) {
     if (target.startsWith('pipe:')) pipes.set(target, (pipes.get(target) ?? 0) + 1);
   }
   return open.filter(({ fd, target }) => {
-    if (fd <= DECLARED_MAX || RUNTIME.has(target)) return false;
+    if (fd <= DECLARED_MAX || fd === kept || RUNTIME.has(target)) return false;
     // the runtime's pipes lead from the process to itself
     return (pipes.get(target) ?? 0) < 2;
   });
 }
 
-/** Closes every descriptor that was not declared, whoever left it open. */
-export function closeUndeclared(): void {
-  for (const { fd, target } of undeclared()) {
+/** Closes every descriptor that was not declared, whoever left it open; `kept` stays for now. */
+export function closeUndeclared(kept?: number): void {
+  for (const { fd, target } of undeclared(kept)) {
     if (target === RING) {
       throw new Failure('close descriptors', target, {
         cause: 'a ring passes by the system call profile',
@@ -60,12 +60,12 @@ export function closeUndeclared(): void {
     }
     fs.closeSync(fd);
   }
-  proveDeclared();
+  proveDeclared(kept);
 }
 
 /** Throws a Failure that names any descriptor which was not declared. */
-export function proveDeclared(): void {
-  const [first] = undeclared();
+export function proveDeclared(kept?: number): void {
+  const [first] = undeclared(kept);
   if (first !== undefined)
     throw new Failure('close descriptors', `${first.fd}`, { cause: `${first.target} is still open` });
 }

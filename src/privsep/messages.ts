@@ -3,7 +3,7 @@
  * Numbers 1 to 31 are reserved for it; everything else on the channel belongs
  * to the role.
  *
- *   parent → child   SETUP                 who you are
+ *   parent → child   SETUP (1 descriptor)  who you are, and your root directory
  *   child → parent   READY | FAILED        dropped, confined, set up; or why not
  *   parent → child   PEER (2 descriptors)  answered by PEER_TAKEN
  *   parent → child   BEGIN                 your whole group is ready
@@ -16,7 +16,7 @@
 import { message } from '../ipc/message.ts';
 import { bytes, integer, list, nothing, oneOf, optional, record, text } from '../ipc/shape.ts';
 import { TOPICS } from '../trace.ts';
-import { CAPABILITIES, CHROOT_MAX_CHARS, INSTANCE_MAX_CHARS, LIMITS, ROLE_MAX_CHARS } from './declare.ts';
+import { CAPABILITIES, INSTANCE_MAX_CHARS, LIMITS, ROLE_MAX_CHARS } from './declare.ts';
 import { PROFILES } from './seccomp.ts';
 
 /** The packed settings of a role, bytes. */
@@ -41,7 +41,6 @@ export const SETUP = message(
     parent: integer(1),
     uid: integer(1, ID_MAX),
     gid: integer(1, ID_MAX),
-    chroot: text(CHROOT_MAX_CHARS),
     profile: oneOf(...PROFILES),
     capabilities: list(oneOf(...(Object.keys(CAPABILITIES) as CapabilityNames)), LIMITS_MAX),
     limits: list(
@@ -50,7 +49,7 @@ export const SETUP = message(
     ),
     settings: optional(bytes(SETTINGS_MAX_BYTES)),
   }),
-  { maxBytes: SETTINGS_MAX_BYTES + (32 << 10) },
+  { maxBytes: SETTINGS_MAX_BYTES + (32 << 10), maxDescriptors: 1 },
 );
 export const READY = message(2, 'ready', nothing);
 export const FAILED = message(3, 'failed', failure);

@@ -11,6 +11,7 @@ import { pack } from 'msgpackr';
 import { Failure, fromWire } from '../error.ts';
 import { Channel, channelPair, type Ends } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
+import { openDirectory } from '../sys/path.ts';
 import { closeAll } from '../sys/socket.ts';
 import { Broker, PHASES, type RequestRule, type RequestTable } from './broker.ts';
 import { refuseRings } from './confine.ts';
@@ -102,7 +103,7 @@ function readLines(stream: Readable, line: (text: string) => void): void {
 }
 
 function setupOf(declared: Declared): PayloadOf<typeof SETUP.shape> {
-  const { user, chroot, profile, capabilities, limits, settings, name } = declared;
+  const { user, profile, capabilities, limits, settings, name } = declared;
   const packed = settings === undefined ? undefined : pack(settings);
   if (packed !== undefined && packed.length > SETTINGS_MAX_BYTES)
     throw new Failure('start', name, { cause: `settings of ${packed.length} bytes are too large` });
@@ -110,12 +111,22 @@ function setupOf(declared: Declared): PayloadOf<typeof SETUP.shape> {
     parent: process.pid,
     uid: user.uid,
     gid: user.gid,
-    chroot,
     profile,
     capabilities: [...capabilities],
     limits: Object.entries(limits).map(([limit, value]) => ({ name: limit as LimitName, value })),
     settings: packed,
   };
+}
+
+/** The child's root directory, open; through no link that anybody but root could bend. */
+function rootOf({ chroot }: Declared): number {
+  try {
+    return openDirectory(chroot);
+  } catch (error) {
+    const isMissing = !(error instanceof Failure) || error.remedy === undefined;
+    const remedy = isMissing ? { remedy: `create the directory ${chroot}, owned by root` } : {};
+    throw new Failure('enter root directory', chroot, { cause: error, ...remedy });
+  }
 }
 
 /** A child from its start to its end. */
@@ -142,10 +153,12 @@ export class RunningChild {
     const setup = setupOf(declared);
     refuseRings();
     const [ours, theirs] = channelPair();
+    let root = -1;
     try {
+      root = rootOf(declared);
       this.#process = this.#spawn(program, theirs);
     } catch (error) {
-      closeAll([ours.stream, ours.descriptors]);
+      closeAll(root < 0 ? [ours.stream, ours.descriptors] : [ours.stream, ours.descriptors, root]);
       throw new Failure('start', declared.name, { cause: error });
     } finally {
       closeAll([theirs.stream, theirs.descriptors]);
@@ -168,7 +181,7 @@ export class RunningChild {
     });
     // whoever starts a child awaits it; until then its failure is no one's
     this.#isUp.promise.catch(() => undefined);
-    this.channel.message(SETUP, setup);
+    this.channel.message(SETUP, setup, [root], { given: true });
   }
 
   /** Resolves when the child is confined and set up; rejects with its own reason. */

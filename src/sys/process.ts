@@ -6,7 +6,6 @@
  * every thread; the bare system calls would leave libuv's pool as root.
  */
 import { Failure } from '../error.ts';
-import { PATH_MAX } from './constants.ts';
 import { check, EINVAL } from './errno.ts';
 import { addressOf, call, entry, pinned, syscall, writeWord } from './foreign.ts';
 import { NUMBERS } from './numbers.ts';
@@ -43,13 +42,13 @@ const GROUPS_MAX = 1024;
 const ids = pinned(12);
 const IDS = addressOf(ids);
 
-/** Changes the root directory of the process; chdir('/') must follow. */
-export function chroot(path: string): void {
-  const text = Buffer.from(`${path}\0`, 'utf8');
-  if (text.length > PATH_MAX || path.includes('\0')) check(-EINVAL, 'chroot', path);
-  const name = pinned(text.length);
-  text.copy(name);
-  check(syscall(NUMBERS.chroot, addressOf(name)), 'chroot', path);
+const HERE = pinned(2);
+HERE.write('.\0', 'latin1');
+
+/** Makes an open directory the root directory of the process, and the current one. */
+export function chrootTo(directory: number): void {
+  check(syscall(NUMBERS.fchdir, directory), 'fchdir', `descriptor ${directory}`);
+  check(syscall(NUMBERS.chroot, addressOf(HERE)), 'chroot', '.');
 }
 
 /** Sets the supplementary groups, on all threads. */

@@ -196,14 +196,19 @@ test('a child that breaks the rules towards its parent dies of it', async () => 
   await made.shutdown();
 });
 
-test('a child that breaks the rules towards a peer loses that channel, and the parent hears of it', async () => {
+test('a child that breaks the rules towards a peer loses that channel, and its life; the others are left alone', async () => {
   const made = family();
   await made.start(['chunker local', 'crypto local/1', 'storage local']);
   const complaint = once(made, 'complaint');
-  await made.ask('crypto local/1', 'insult', 'storage');
+  const death = once(made, 'death');
+  // it may be killed before it answers
+  made.ask('crypto local/1', 'insult', 'storage').catch(() => undefined);
   const [name, peer] = await complaint;
   assert.equal(name, 'storage local');
   assert.deepEqual({ ...(peer as object) }, { role: 'crypto', instance: 'local/1' });
+  const [exit] = (await death) as [{ name: string; signal: string; failure: Error }];
+  assert.deepEqual([exit.name, exit.signal], ['crypto local/1', 'SIGKILL']);
+  assert.match(words(exit.failure), /^crypto local\/1: channel crypto local\/1: unknown message 41$/);
   assert.equal(await made.ask('chunker local', 'ask', 'storage local'), 'storage local');
   assert.equal(await made.ask('storage local', 'ask', 'crypto local/1'), 'no channel');
   await made.shutdown();

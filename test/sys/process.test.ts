@@ -51,9 +51,7 @@ describe('process', () => {
   });
 
   test('arguments that make no sense are failures that name the call', () => {
-    assert.throws(() => sys.chroot('/none/such'), { message: 'chroot /none/such' });
-    assert.throws(() => sys.chroot('/a\0b'), Failure);
-    assert.throws(() => sys.chroot('x'.repeat(5000)), Failure);
+    assert.throws(() => sys.chrootTo(-1), { message: 'fchdir descriptor -1' });
     assert.throws(() => sys.setGroups(Array.from({ length: 2000 }, (_, i) => i)), Failure);
     assert.throws(() => sys.installSeccomp(Buffer.alloc(7)), Failure);
     assert.throws(() => sys.installSeccomp(Buffer.alloc(0)), Failure);
