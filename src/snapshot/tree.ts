@@ -53,6 +53,7 @@
  * (inode, file system) names the file that entries with flag 2 share.
  */
 import { Failure } from '../error.ts';
+import { UnknownVersion } from '../keys/frame.ts';
 import { type Bytes, compareBytes, getInt64, getUint64, putInt64 } from './bytes.ts';
 import { CHUNK_MAX_BYTES, ID_BYTES } from './chunks.ts';
 import { BlockReader, INLINE_RECORDS_MAX } from './content.ts';
@@ -262,7 +263,10 @@ const NO_VIEW = new DataView(new ArrayBuffer(0));
 export function nodeHeight(node: Buffer): number {
   if (node.length < NODE_HEAD_BYTES) throw damaged('shorter than its head');
   if (node.length > CHUNK_MAX_BYTES) throw damaged(`${node.length} bytes`);
-  if (node[0] !== NODE_VERSION) throw damaged(`unknown version ${node[0]}`);
+  const version = node[0] as number;
+  // it is authentic, so whoever wrote it meant it
+  if (version > NODE_VERSION) throw new UnknownVersion('tree node', `version ${version}`);
+  if (version !== NODE_VERSION) throw damaged(`unknown version ${version}`);
   const height = node[1] as number;
   if (height > HEIGHT_MAX && height !== HEIGHT_ROOT) throw damaged(`height ${height}`);
   if (node.readUInt16LE(2) !== 0) throw damaged('reserved bytes are not zero');

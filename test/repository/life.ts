@@ -14,6 +14,7 @@ import { isVoid } from '../../src/repository/lease.ts';
 import { frameLogEntry, unframeLogEntry } from '../../src/repository/log.ts';
 import { readFooter } from '../../src/repository/pack.ts';
 import type { InUse } from '../../src/repository/plan.ts';
+import { commitCopy, provisionalHeader } from '../../src/repository/provisional.ts';
 import { CLASS_DATA, CLASS_METADATA, type SegmentClass } from '../../src/repository/segment.ts';
 import {
   decodeSnapshot,
@@ -21,6 +22,7 @@ import {
   frameSnapshot,
   type SnapshotHeader,
   snapshotId,
+  snapshotName,
   unframeSnapshot,
 } from '../../src/repository/snapshot.ts';
 import type { Store } from '../../src/repository/store.ts';
@@ -47,6 +49,7 @@ interface Machine {
 export interface LifeTotals {
   steps: number;
   pushes: number;
+  copies: number;
   failedPushes: number;
   removals: number;
   cleanups: number;
@@ -76,6 +79,7 @@ export class Life {
   readonly totals: LifeTotals = {
     steps: 0,
     pushes: 0,
+    copies: 0,
     failedPushes: 0,
     removals: 0,
     cleanups: 0,
@@ -96,6 +100,8 @@ export class Life {
   /** of all whose commit was tried */
   readonly #ids = new Map<string, readonly string[]>();
   readonly #packs = new Map<string, ReadonlySet<string>>();
+  /** snapshots made elsewhere that some machine has begun to copy, and the contents of each */
+  readonly #copying = new Map<string, readonly number[]>();
   readonly #violations: string[] = [];
   #packRemoved = false;
   #time = 1e12;
@@ -216,16 +222,19 @@ export class Life {
     leases.set(lease.name, lease);
     try {
       const since = store.generation;
-      const ids = await this.#storeContents(machine);
+      const copied = this.#stage.below(4) === 0 ? this.#toCopy() : undefined;
+      const ids = await this.#storeContents(machine, copied?.contents);
       const root = Buffer.concat(ids);
       const rootId = idOf(CHUNK_TREE, root);
       if (!store.table.holds(rootId, 0)) await this.#append(store, [root], CLASS_METADATA);
       await store.flush(since);
       this.#ids.set(lease.snapshot, [rootId, ...ids].map(short));
-      const plaintext = encodeSnapshot(this.#header(lease.snapshot, rootId, root.length));
-      await lease.commit(frameSnapshot(plaintext));
-      await machine.journal.append('made', [snapshotId(lease.snapshot)]);
-      this.#acknowledged.set(lease.snapshot, this.#ids.get(lease.snapshot) ?? []);
+      const name = copied?.name ?? lease.snapshot;
+      const header = this.#header(name, rootId, root.length);
+      if (copied !== undefined) await this.#commitCopy(machine, lease, header);
+      else await lease.commit(frameSnapshot(encodeSnapshot(header)));
+      await machine.journal.append('made', [snapshotId(name)]);
+      this.#acknowledged.set(name, this.#ids.get(lease.snapshot) ?? []);
       this.totals.pushes++;
     } catch (error) {
       this.totals.failedPushes++;
@@ -236,9 +245,39 @@ export class Life {
     }
   }
 
-  /** Ids of some chunks: of a parent's that are taken over, and of what is read and stored. */
-  async #storeContents({ store }: Machine): Promise<Buffer[]> {
+  /** A snapshot of elsewhere: one that somebody copies now, or has failed to copy, or another. */
+  #toCopy(): { name: string; contents: readonly number[] } {
     const stage = this.#stage;
+    const begun = [...this.#copying.keys()];
+    const again = stage.below(2) === 0 ? begun[stage.below(Math.max(1, begun.length))] : undefined;
+    const name = again ?? snapshotName(stage.random(16));
+    const contents =
+      this.#copying.get(name) ?? Array.from({ length: 1 + stage.below(8) }, () => stage.below(CONTENTS));
+    this.#copying.set(name, contents);
+    return { name, contents };
+  }
+
+  async #commitCopy({ store }: Machine, lease: WriterLease, header: SnapshotHeader): Promise<void> {
+    const snapshot = snapshotName(header.id);
+    this.#ids.set(snapshot, this.#ids.get(lease.snapshot) ?? []);
+    const provisional = frameSnapshot(encodeSnapshot(provisionalHeader(header, lease.snapshot)));
+    const data = frameSnapshot(encodeSnapshot(header));
+    await commitCopy(lease, store.backend, { provisional, snapshot, data });
+    this.#copying.delete(snapshot);
+    this.totals.copies++;
+  }
+
+  /** Ids of some chunks: of a parent's that are taken over, and of what is read and stored; or of exactly these. */
+  async #storeContents({ store }: Machine, contents?: readonly number[]): Promise<Buffer[]> {
+    const stage = this.#stage;
+    if (contents !== undefined) {
+      const wanted = new Map(contents.map((number) => [short(idOf(CHUNK_DATA, contentOf(number))), number]));
+      const missing = [...wanted.values()]
+        .map(contentOf)
+        .filter((data) => !store.table.holds(idOf(CHUNK_DATA, data), 0));
+      if (missing.length > 0) await this.#append(store, missing, CLASS_DATA);
+      return [...wanted.values()].map((number) => idOf(CHUNK_DATA, contentOf(number)));
+    }
     const ids: Buffer[] = [];
     const [parent] = [...this.#acknowledged.keys()].slice(stage.below(4));
     if (parent !== undefined && stage.below(2) === 0)
