@@ -114,11 +114,6 @@ export function entry(name: string): Entry {
   return { name, pointer: pointerTo(address) };
 }
 
-function errno(): number {
-  bindings.ffi_call(cif, bindings.StaticFunctions._errno, result, argv);
-  return resultWords[0] ?? 0;
-}
-
 /**
  * Calls a function of libc that returns an int: what it returned, or -errno.
  * Arguments are whole numbers up to 2^53 and addresses.
@@ -129,7 +124,7 @@ export function call(target: Entry, a = 0, b = 0, c = 0): number {
   setArgument(2, c);
   bindings.ffi_call(cif, target.pointer, result, argv);
   const value = resultWords[0] ?? -1;
-  return value === -1 ? -errno() : value;
+  return value === -1 ? -(errno[0] ?? 0) : value;
 }
 
 /**
@@ -145,6 +140,17 @@ export function callNumber(target: Entry, a = 0, b = 0, c = 0, d = 0, e = 0): nu
   bindings.ffi_call(cif, target.pointer, result, argv);
   return (resultWords[1] ?? 0) * TWO_32 + ((resultWords[0] ?? 0) >>> 0);
 }
+
+/**
+ * errno of the thread that imports this, which alone calls. It is read where it
+ * is: a call that asked for it could change it, as whatever the runtime does to
+ * make one (compile, allocate) may fail at something and go on.
+ */
+function errnoWord(): Int32Array {
+  const word = pointerTo(callNumber(entry('__errno_location')));
+  return new Int32Array(word.buffer, word.byteOffset, 1);
+}
+const errno = errnoWord();
 
 const systemCall = entry('syscall');
 
@@ -165,7 +171,7 @@ export function syscall(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0
     const low = resultWords[0] ?? 0;
     const high = resultWords[1] ?? 0;
     if (low !== -1 || high !== -1) return high * TWO_32 + (low >>> 0);
-    const error = errno();
+    const error = errno[0] ?? 0;
     if (error !== EINTR) return -error;
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { UnknownVersion } from '../../src/keys/frame.ts';
 import { CHUNK_TREE, MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { LeafCursor, ShardReader } from '../../src/snapshot/directory.ts';
 import { NodeStream, streamTree } from '../../src/snapshot/stream.ts';
@@ -171,7 +172,9 @@ describe('directories of many leaves', () => {
         const leaves = new LeafCursor(chunks, { id, length: wrong.length });
         while (await leaves.next());
       };
-      await assert.rejects(walk(), { kind: 'damaged' }, `byte ${byte}`);
+      // the first byte is the version, and 254 would be a later one
+      const refused = byte === 0 ? UnknownVersion : { kind: 'damaged' };
+      await assert.rejects(walk(), refused, `byte ${byte}`);
     }
   });
 });

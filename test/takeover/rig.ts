@@ -98,6 +98,7 @@ export class TakenRig {
       '-D',
       '-f',
       '-qq',
+      '-y',
       '--seccomp-bpf',
       '-e',
       `trace=${TRACED}`,
@@ -280,8 +281,10 @@ export class TakenRig {
     for (const line of lines) {
       const match = /^(\d+)\s+\w+\((.*)/.exec(line);
       if (match === null || !threads.has(match[1] ?? '')) continue;
+      const below = /^\w+<([^>]*)>/.exec(match[2] ?? '')?.[1] ?? '';
       for (const [, name = ''] of (match[2] ?? '').matchAll(/"((?:[^"\\]|\\.)*)"/g)) {
-        touched.add(name);
+        // without a name it is a descriptor that was opened before
+        if (name !== '') touched.add(below.startsWith('/') ? path.resolve(below, name) : name);
         // the rest of the line is not about names
         if (/^\d+\s+(?:execve)/.test(line)) break;
       }
@@ -309,10 +312,10 @@ export class TakenRig {
       'repository',
       'repository/config',
     ];
-    const system = ['', '.', '/', '/etc', '/proc', '/usr', '/etc/alpine-release'];
+    const system = ['/', '/etc', '/proc', '/usr', '/etc/alpine-release'];
     const named = new Set([...system, ...exact.map((name) => this.path(name))]);
     const isAbove = (name: string): boolean =>
-      [`${ROOT}/`, this.top].some((each) => each.startsWith(`${name}/`));
+      [`${ROOT}/`, `${this.top}/`].some((each) => each.startsWith(`${name}/`));
     const touched = this.#touched();
     assert.ok(touched.has(this.path('repository', 'config')), 'the trace has what the parent does');
     const strange = [...touched].filter(
