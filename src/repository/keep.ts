@@ -12,6 +12,8 @@
  *   nothing goes where nothing new has come.
  * - A snapshot dated in the future is kept, and counts for nothing: no clock
  *   that was wrong once pushes out what is right.
+ * - A group of which no rule keeps anything keeps its newest: a tag that was
+ *   misspelled does not cost all snapshots (restic refuses such a run).
  */
 
 /** How many of each are kept; missing keeps none by that rule. */
@@ -50,6 +52,8 @@ const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 const WEEK_DAYS = 7;
 const QUARTER_MONTHS = 3;
+/** Why the newest of a group stays of which nothing else does. */
+const NO_OTHER = 'newest, as no rule keeps any';
 
 /** The number of the ISO 8601 week that a moment is in, counted from the one that 1970 began in. */
 function weekOf(time: number): number {
@@ -109,8 +113,12 @@ export function applyPolicy<T extends KeepCandidate>(
     if (group === undefined) groups.set(key, [snapshot]);
     else group.push(snapshot);
   }
-  for (const group of groups.values())
+  for (const group of groups.values()) {
     judge(group.sort(newestFirst), policy, (snapshot, reason) => reasons.get(snapshot)?.push(reason));
+    const [newest] = group;
+    if (newest !== undefined && group.every((snapshot) => reasons.get(snapshot)?.length === 0))
+      reasons.get(newest)?.push(NO_OTHER);
+  }
   return snapshots.map((snapshot) => ({ snapshot, reasons: reasons.get(snapshot) ?? [] }));
 }
 

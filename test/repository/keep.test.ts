@@ -82,6 +82,23 @@ describe('keep: rules', () => {
     ]);
   });
 
+  test('where no rule keeps any of a group, its newest stays', () => {
+    const all = [
+      at('2020-01-01T00:00Z'),
+      at('2020-01-02T00:00Z'),
+      at('2020-01-03T00:00Z', { host: 'other' }),
+    ];
+    const newest = 'newest, as no rule keeps any';
+    assert.deepEqual(kept(all, { tags: ['misspelled'] }), [
+      `2020-01-02T00:00Z ${newest}`,
+      `2020-01-03T00:00Z ${newest}`,
+    ]);
+    assert.deepEqual(kept([...all, at('2020-01-01T06:00Z', { tags: ['t'] })], { tags: ['t'] }), [
+      `2020-01-03T00:00Z ${newest}`,
+      '2020-01-01T06:00Z tag t',
+    ]);
+  });
+
   test('sources and hosts are judged apart, pushes without a source by their paths', () => {
     const of = (name: string, more: Partial<KeepCandidate>) => at('2020-01-01T00:00Z', { name, ...more });
     const all = [
@@ -131,16 +148,21 @@ describe('keep: properties', () => {
         .filter(({ reasons }) => reasons.length > 0)
         .map(({ snapshot }) => snapshot.name),
     );
+  /** Those that a rule keeps, and not for want of one. */
+  const ruled = (snapshots: readonly KeepCandidate[], policy: KeepPolicy) =>
+    applyPolicy(snapshots, policy, NOW)
+      .filter(({ reasons }) => reasons.some((reason) => !reason.startsWith('newest')))
+      .map(({ snapshot }) => snapshot.name);
 
   test('nothing goes that any rule of it alone keeps; more rules never keep less', () => {
     for (let seed = 0; seed < 400; seed++) {
       const { snapshots, policy } = draw(seed);
-      const all = names(snapshots, policy);
+      const all = ruled(snapshots, policy);
       const union = new Set<string>();
       for (const [rule, value] of Object.entries(policy))
-        for (const name of names(snapshots, { [rule]: value })) union.add(name);
+        for (const name of ruled(snapshots, { [rule]: value })) union.add(name);
       for (const { name, time } of snapshots) if (time > NOW) union.add(name);
-      assert.deepEqual([...all].sort(), [...union].sort(), `seed ${seed}`);
+      assert.deepEqual(all.sort(), [...union].sort(), `seed ${seed}`);
     }
   });
 
@@ -165,11 +187,15 @@ describe('keep: properties', () => {
     }
   });
 
-  test('where anything is past and any rule counts, the newest of each group stays', () => {
+  test('of each group one that is not of the future stays; by any rule of time, its newest', () => {
     for (let seed = 0; seed < 400; seed++) {
       const { snapshots, policy } = draw(seed);
       const counts = Object.keys(policy).some((rule) => rule !== 'tags');
       const past = snapshots.filter(({ time }) => time <= NOW);
+      const stays = names(snapshots, policy);
+      const groups = (some: readonly KeepCandidate[]) =>
+        [...new Set(some.map(({ host, source }) => `${host} ${source}`))].sort();
+      assert.deepEqual(groups(past.filter(({ name }) => stays.has(name))), groups(past), `seed ${seed}`);
       if (!counts || past.length === 0) continue;
       const keptNames = names(snapshots, policy);
       const newest = past.reduce((a, b) => (b.time > a.time ? b : a));
