@@ -9,7 +9,7 @@ import { PACK_TARGET_BYTES, SEGMENT_TARGET_BYTES } from './constants.ts';
 import { CLASS_DATA, type SegmentClass } from './segment.ts';
 import type { Store } from './store.ts';
 
-/** A pack of which less than this share is in use is rewritten. */
+/** A pack is rewritten if less than this share of its segments' bytes is in use. */
 const SPARSE_SHARE = 0.5;
 /** Packs smaller than this are merged, when so many of a class have come together. */
 const SMALL_BYTES = PACK_TARGET_BYTES / 4;
@@ -54,7 +54,9 @@ export interface CleanupPlan {
 interface Weighed {
   readonly name: string;
   readonly packBytes: number;
-  /** what would be left of it if it were rewritten */
+  /** of all its segments: header and footer are those of every pack, and do not make a small one sparse */
+  readonly segmentBytes: number;
+  /** what would be left of those if it were rewritten */
   readonly liveBytes: number;
   /** segments that move as they are */
   readonly whole: readonly number[];
@@ -69,8 +71,8 @@ export function planCleanup(store: Store, use: InUse): CleanupPlan {
   const isUsed = ({ whole, opened }: Weighed) => whole.length + opened.length > 0;
   const dead = weighed.filter((pack) => !isUsed(pack));
   const used = weighed.filter(isUsed);
-  const isSparse = ({ liveBytes, packBytes, mustMove }: Weighed) =>
-    mustMove || liveBytes < packBytes * SPARSE_SHARE;
+  const isSparse = ({ liveBytes, segmentBytes, mustMove }: Weighed) =>
+    mustMove || liveBytes < segmentBytes * SPARSE_SHARE;
   const small = [1, 2].flatMap((kind) => {
     const those = used.filter(
       (pack) => pack.kind === kind && !isSparse(pack) && pack.packBytes < SMALL_BYTES,
@@ -113,20 +115,22 @@ function weigh({ segments, marks }: Store, use: InUse): Weighed[] {
     const ordinals = segments.segmentsOf(pack);
     const whole: number[] = [];
     const opened: number[] = [];
+    let segmentBytes = 0;
     let liveBytes = 0;
     let mustMove = false;
     for (const ordinal of ordinals) {
+      const sealedBytes = segments.place(ordinal)?.sealedLength ?? 0;
+      segmentBytes += sealedBytes;
       const reseal = use.mustReseal?.(ordinal) === true;
       if (reseal) mustMove = true;
       if (!use.isLive(ordinal)) continue;
-      const sealedBytes = segments.place(ordinal)?.sealedLength ?? 0;
       const thinBytes = use.thinBytes?.(ordinal);
       if (reseal || (thinBytes !== undefined && thinBytes < THIN_BYTES)) opened.push(ordinal);
       else whole.push(ordinal);
       liveBytes += Math.min(sealedBytes, thinBytes ?? sealedBytes);
     }
     const kind = segments.place(ordinals[0] ?? -1)?.kind ?? CLASS_DATA;
-    weighed.push({ name, packBytes, liveBytes, whole, opened, mustMove, kind });
+    weighed.push({ name, packBytes, segmentBytes, liveBytes, whole, opened, mustMove, kind });
   }
   return weighed;
 }
