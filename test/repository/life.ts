@@ -83,6 +83,8 @@ export class Life {
   readonly #booting = new Set<string>();
   /** acknowledged, and nobody has asked to remove it: the ids of its chunks */
   readonly #acknowledged = new Map<string, readonly string[]>();
+  /** removed, or about to be: whoever copies one of these at the same time is told of it, and it may be gone */
+  readonly #removed = new Set<string>();
   /** of all whose commit was tried */
   readonly #ids = new Map<string, readonly string[]>();
   readonly #packs = new Map<string, ReadonlySet<string>>();
@@ -221,7 +223,7 @@ export class Life {
       if (copied !== undefined) await this.#commitCopy(machine, lease, header);
       else await lease.commit(frameSnapshot(encodeSnapshot(header)));
       await machine.journal.append('made', [snapshotId(name)]);
-      this.#acknowledged.set(name, this.#ids.get(lease.snapshot) ?? []);
+      if (!this.#removed.has(name)) this.#acknowledged.set(name, this.#ids.get(lease.snapshot) ?? []);
       this.totals.pushes++;
     } catch (error) {
       this.totals.failedPushes++;
@@ -332,6 +334,7 @@ export class Life {
     const name = names[this.#stage.below(Math.max(1, names.length))];
     if (name === undefined) return;
     this.#acknowledged.delete(name);
+    this.#removed.add(name);
     await journal.append('removed', [snapshotId(name)]);
     await store.backend.delete('snapshots', name);
     this.totals.removals++;
