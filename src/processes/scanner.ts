@@ -38,7 +38,13 @@ function watch(context: ChildContext, { watch: settings }: ScannerSettings): Wat
 export function scanner(context: ChildContext): void {
   const settings = context.settings as ScannerSettings;
   const watched = watch(context, settings);
-  context.onPeer('chunker', (channel) =>
-    serveScans(channel, { ...settings, watched, open: walkToDirectory }),
-  );
+  // a chunker that was started again may come before the last one is known to be gone
+  const served = new Map<string, (() => void)[]>();
+  context.onPeer('chunker', (channel, repository) => {
+    const end = serveScans(channel, { ...settings, watched, open: walkToDirectory });
+    served.set(repository, [...(served.get(repository) ?? []), end]);
+  });
+  context.onPeerLost('chunker', (repository) => {
+    served.get(repository)?.shift()?.();
+  });
 }

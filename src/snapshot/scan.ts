@@ -57,15 +57,18 @@ function openAsCaller(directory: string): number {
   return openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
 }
 
-/** Serves the SCANs that come on `channel`, before it is dispatched. */
-export function serveScans(channel: Channel, options: ScanOptions): void {
-  new Scans(channel, options);
+/** Serves the SCANs that come on `channel`, before it is dispatched. To be called when the channel is gone: what is returned. */
+export function serveScans(channel: Channel, options: ScanOptions): () => void {
+  const scans = new Scans(channel, options);
+  return () => scans.end();
 }
 
 class Scans {
   readonly #channel: Channel;
   readonly #options: ScanOptions;
   #current: Current | undefined;
+  /** a watched source's walk whose snapshot is not durable yet */
+  #owed: { readonly job: number; readonly watch: WatchedWalk } | undefined;
   /** what the last good walk of a watched source left */
   #base: Base | undefined;
   /** walks end before others begin, as descriptors and windows are counted by walk */
@@ -74,9 +77,11 @@ class Scans {
   constructor(channel: Channel, options: ScanOptions) {
     this.#channel = channel;
     this.#options = options;
+    options.watched?.joined();
     channel.handler(SCAN, async ({ payload }) => {
       try {
         const watch = await options.watched?.begin(this.#base, payload.parent);
+        this.#owed = watch && { job: payload.job, watch };
         this.#current = this.#begin(payload, watch);
         const visits = watch?.visits && encodeVisits(watch.visits);
         if (payload.parent !== undefined) channel.message(SCAN_BEGUN, { job: payload.job, visits });
@@ -97,14 +102,28 @@ class Scans {
     channel.handler(SCAN_FAILED, ({ payload }) => {
       const failure = fromWire(payload);
       this.#of(payload.job)?.walker.cancel(failure);
+      this.#abandon(payload.job);
       options.onFailed?.(failure);
     });
     channel.handler(SCAN_DONE, ({ payload: { job, summary } }) => {
       const watch = this.#of(job)?.watch;
       if (watch !== undefined)
         this.#base = options.watched?.done(watch, summary.snapshot, summary.unreadable);
+      this.#owed = undefined;
       options.onDone?.(summary);
     });
+  }
+
+  /** The channel is gone, and with it the walk that was under way. */
+  end(): void {
+    if (this.#owed !== undefined) this.#abandon(this.#owed.job);
+    this.#options.watched?.parted();
+  }
+
+  #abandon(job: number): void {
+    if (this.#owed?.job !== job) return;
+    this.#options.watched?.abandoned(this.#owed.watch);
+    this.#owed = undefined;
   }
 
   #of(job: number): Current | undefined {
@@ -150,6 +169,7 @@ class Scans {
   }
 
   #fail(job: number, error: unknown): void {
+    this.#abandon(job);
     if (!this.#channel.closed) this.#channel.message(SCAN_FAILED, { job, ...toWire(error) });
   }
 

@@ -16,6 +16,7 @@ import { VISITS_MAX_BYTES } from '../messages/scan.ts';
 import { errnoError } from '../sys/errno.ts';
 import { changeDirectory, type Stat } from '../sys/files.ts';
 import { IN_DELETE_SELF, IN_IGNORED, IN_MOVE_SELF, IN_Q_OVERFLOW, IN_UNMOUNT } from '../sys/inotify.ts';
+import { trace, tracing } from '../trace.ts';
 import type { ScanCounts } from './scanlog.ts';
 import { VISIT_HEAD_BYTES, VISITS_MAX, type Visit } from './visits.ts';
 
@@ -32,6 +33,8 @@ const RETRY_MS = 3_600_000;
 /** Turns of the event loop in which events that are there are read. */
 const DRAIN_TURNS = 1000;
 const DRAIN_MS = 2;
+/** Node's timers go no further. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** Entries in one directory itself. */
 export interface OwnCounts {
@@ -113,6 +116,8 @@ export interface WatchedWalk {
   readonly base: Omit<Base, 'snapshot' | 'filesystems'>;
   readonly filesystems: Map<number, number>;
   readonly startedMs: number;
+  /** something had changed, and is told of again should this walk come to nothing */
+  readonly isOwed: boolean;
 }
 
 export class Watched {
@@ -128,9 +133,14 @@ export class Watched {
   #settledDoubts = 0;
   #walks = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** the first and last change since the last walk began */
+  /** the first and last change since the last walk began, and whether they were told */
   #firstMs: number | undefined;
   #lastMs = 0;
+  #isTold = false;
+  /** those who have it walked, one for each repository */
+  #takers = 0;
+  /** ends the time for which a full walk is good */
+  #fullTimer: NodeJS.Timeout | undefined;
   #restUntilMs = 0;
 
   constructor(options: WatchedOptions) {
@@ -148,17 +158,14 @@ export class Watched {
     await pause(DRAIN_MS);
     const startedMs = now();
     const clockMs = wallClock() - startedMs;
-    const isTrusted =
-      base !== undefined &&
-      base.snapshot === parent &&
-      base.doubts === this.#doubts &&
-      this.#calls !== undefined &&
-      startedMs - base.fullMs < this.#options.scanMs &&
-      Math.abs(clockMs - base.clockMs) < CLOCK_JUMP_MS;
-    const visits = isTrusted ? this.#visits(base.mark) : undefined;
+    const doubt = this.#doubtOf(base, parent, startedMs, clockMs);
+    const visits = doubt === undefined && base !== undefined ? this.#visits(base.mark) : undefined;
+    if (visits === undefined && tracing.walk)
+      trace('walk', `everything is visited: ${doubt ?? 'too much changed'}`);
     this.#mark++;
-    clearTimeout(this.#timer);
-    this.#firstMs = undefined;
+    const isOwed = this.#firstMs !== undefined;
+    // what was not told yet, others than this one may have to hear
+    if (this.#isTold || this.#takers <= 1) this.#forget();
     return {
       number: ++this.#walks,
       visits,
@@ -170,17 +177,49 @@ export class Watched {
       },
       filesystems: visits === undefined ? new Map() : new Map(base?.filesystems),
       startedMs,
+      isOwed,
     };
+  }
+
+  /** Why all has to be visited, if it has. */
+  #doubtOf(
+    base: Base | undefined,
+    parent: string | undefined,
+    nowMs: number,
+    clockMs: number,
+  ): string | undefined {
+    if (this.#calls === undefined) return 'it is not watched';
+    if (base === undefined) return 'no walk to go by';
+    if (base.snapshot !== parent) return 'another snapshot is the parent';
+    if (base.doubts !== this.#doubts) return 'a change may have gone unseen';
+    if (nowMs - base.fullMs >= this.#options.scanMs) return 'the last time was long ago';
+    if (Math.abs(clockMs - base.clockMs) >= CLOCK_JUMP_MS) return 'the clock was set';
+    return undefined;
+  }
+
+  /** Somebody else has it walked, or no longer has. */
+  joined(): void {
+    this.#takers++;
+  }
+
+  parted(): void {
+    this.#takers--;
+  }
+
+  /** The walk, or its snapshot, came to nothing: what it was to see is told again. */
+  abandoned(walk: WatchedWalk): void {
+    if (walk.isOwed) this.#changed();
   }
 
   /** What the walk left, now that its snapshot is durable. Undefined where that is nothing to begin with. */
   done(walk: WatchedWalk, snapshot: string, unreadable: number): Base | undefined {
-    const { now, onState } = this.#options;
+    const { now, onState, scanMs } = this.#options;
     const nowMs = now();
     if (walk.visits === undefined) {
       this.#settledDoubts = walk.base.doubts;
       this.#restUntilMs = nowMs + FULL_REST_TIMES * (nowMs - walk.startedMs);
       if (this.#calls !== undefined) onState(this.#places.size, undefined);
+      this.#fullTimer ??= setTimeout(() => this.#full(), Math.min(scanMs, TIMER_MAX_MS)).unref();
     }
     // what could not be read is tried again each time, which only a full walk does
     if (this.#calls === undefined || unreadable > 0) return undefined;
@@ -248,6 +287,19 @@ export class Watched {
     this.#changed();
   }
 
+  /** It is time for a full walk, whether or not anything changed. */
+  #full(): void {
+    this.#fullTimer = undefined;
+    this.doubt();
+  }
+
+  /** A walk sees all that has changed so far. */
+  #forget(): void {
+    clearTimeout(this.#timer);
+    this.#firstMs = undefined;
+    this.#isTold = false;
+  }
+
   #changed(): void {
     const nowMs = this.#options.now();
     this.#lastMs = nowMs;
@@ -267,7 +319,10 @@ export class Watched {
     const isDoubtful = this.#doubts !== this.#settledDoubts;
     const waitMs = (isDoubtful ? Math.max(settledMs, this.#restUntilMs) : settledMs) - nowMs;
     if (waitMs > 0) this.#timer = setTimeout(() => this.#settle(), waitMs).unref();
-    else onChange();
+    else {
+      this.#isTold = true;
+      onChange();
+    }
   }
 
   // ---- what the walk asks and tells

@@ -18,6 +18,8 @@ const OPEN_PACKS_MAX = 16;
 const PARENT_MAX_KB = 200 << 10;
 const SLOPE_MAX_KB_PER_MINUTE = 2048;
 const RESTORED = 20;
+/** Of the daemon's log, where something went wrong. */
+const LINES_TOLD = 5000;
 
 interface Sample {
   readonly atMs: number;
@@ -85,6 +87,8 @@ test(`a daemon under everything for ${SECONDS} s, seed ${SEED}`, {
   t.diagnostic(
     `descriptors: ${[...old].map(([name, count]) => `${name} ${young.get(name)} to ${count}`).join(', ')}`,
   );
+
+  if (soak.faults.length > 0) for (const line of daemon.lines.slice(-LINES_TOLD)) t.diagnostic(line);
 
   const listed = await daemon.ok('-j', 'ls');
   for (const { snapshot } of soak.acknowledged) assert.ok(listed.includes(snapshot), `${snapshot} is lost`);

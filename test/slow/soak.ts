@@ -147,8 +147,12 @@ export class Soak {
   async command(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
     const { process: running, done } = this.#daemon.begin(...args);
     const late = setTimeout(() => {
-      this.faults.push(`${args.join(' ')}: not over after ${HANG_MS} ms`);
-      running.kill('SIGKILL');
+      this.faults.push(`${args.join(' ')}: not over after ${HANG_MS} ms, ${new Date().toISOString()}`);
+      // how things are while it hangs
+      void this.#daemon.run('status').then(({ stdout, stderr }) => {
+        this.faults.push(stdout + stderr);
+        running.kill('SIGKILL');
+      });
     }, HANG_MS);
     const outcome = await done;
     clearTimeout(late);

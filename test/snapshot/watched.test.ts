@@ -175,6 +175,34 @@ describe('a chain of snapshots of a watched tree', () => {
   });
 });
 
+describe('a change is told of', () => {
+  test('again where the walk that saw it came to nothing, and to all who have it walked', async () => {
+    const told: (() => void)[] = [];
+    const source = new Source({ onChange: () => told.shift()?.(), now: () => performance.now() });
+    const next = (): Promise<void> => new Promise((resolve) => told.push(resolve));
+    const awake = setInterval(() => undefined, 1000);
+    source.watched.joined();
+    source.write('a/file', '1');
+    await source.take();
+    let change = next();
+    source.write('a/file', '2');
+    await change;
+    change = next();
+    const walk = await source.watched.begin(source.base, undefined);
+    assert.equal(walk.isOwed, true);
+    source.watched.abandoned(walk);
+    await change;
+    await source.take();
+    source.watched.joined();
+    change = next();
+    source.write('a/file', '3');
+    await source.take();
+    await change;
+    clearInterval(awake);
+    source.end();
+  });
+});
+
 describe('all is visited', () => {
   test('after a change of what has other names: they do not tell', async () => {
     const source = new Source();
@@ -225,6 +253,19 @@ describe('all is visited', () => {
       doubt();
       assert.equal((await source.take()).isFull, true);
     }
+    source.end();
+  });
+
+  test('when the time of the last one is over, though nothing changed', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const source = new Source({ scanMs: 50, onChange: resolve, now: () => performance.now() });
+    // an answer is awaited, and timers of watches keep nobody alive
+    const awake = setInterval(() => undefined, 1000);
+    source.write('a/file', '1');
+    await source.take();
+    await promise;
+    clearInterval(awake);
+    assert.equal((await source.take()).isFull, true);
     source.end();
   });
 
