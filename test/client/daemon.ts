@@ -18,6 +18,7 @@ import { encodeSnapshot, type SnapshotHeader, snapshotName } from '../../src/rep
 import type { ChunkKind } from '../../src/snapshot/chunks.ts';
 import { mapShared, memfdCreate } from '../../src/sys/memory.ts';
 import { closeAll } from '../../src/sys/socket.ts';
+import { RUNTIME_FLAGS } from '../installed.ts';
 import type { TestChunks } from './tree.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../src/plakarctl.ts', import.meta.url));
@@ -67,7 +68,7 @@ export class Daemon {
 
   /** plakarctl with these arguments, its output ours to read. */
   spawn(...args: string[]): ChildProcess {
-    return this.#spawn(process.execPath, [PROGRAM, '-s', this.socket, ...args]);
+    return this.#spawn(process.execPath, [...RUNTIME_FLAGS, PROGRAM, '-s', this.socket, ...args]);
   }
 
   /** The same, with one argument that printf(1) makes, as it may be of any bytes. */
@@ -77,8 +78,7 @@ export class Daemon {
   }
 
   #spawn(file: string, args: string[]): ChildProcess {
-    const env = { ...process.env, NODE_COMPILE_CACHE: path.join(this.directory, 'cache') };
-    return spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    return spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
   /** Runs plakarctl to its end. */

@@ -12,15 +12,12 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { ParentOptions } from '../../src/processes/parent.ts';
+import { RUNTIME_FLAGS } from '../installed.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const PLAKARCTL = path.join(ROOT, 'src/plakarctl.ts');
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
 const USERS = { control: 61001, scanner: 61001, chunker: 61002, crypto: 61002, storage: 61003 };
-
-const CACHE = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
-process.on('exit', () => fs.rmSync(CACHE, { recursive: true }));
-const environment = { ...process.env, NODE_COMPILE_CACHE: CACHE };
 
 /** What a command came to. */
 interface Outcome {
@@ -104,8 +101,16 @@ export class Daemon {
   async start(...args: string[]): Promise<void> {
     const daemon = spawn(
       process.execPath,
-      [MAIN, JSON.stringify(this.#timeouts), '-d', '-f', this.path('plakard.conf'), ...args],
-      { stdio: ['ignore', 'inherit', 'pipe'], env: { ...environment, ...this.environment } },
+      [
+        ...RUNTIME_FLAGS,
+        MAIN,
+        JSON.stringify(this.#timeouts),
+        '-d',
+        '-f',
+        this.path('plakard.conf'),
+        ...args,
+      ],
+      { stdio: ['ignore', 'inherit', 'pipe'], env: { ...process.env, ...this.environment } },
     );
     this.#process = daemon;
     this.#exit = once(daemon, 'exit');
@@ -146,10 +151,13 @@ export class Daemon {
 
   /** Begins a command of plakarctl. */
   begin(...args: string[]): Command {
-    const command = spawn(process.execPath, [PLAKARCTL, '-s', this.path('socket'), ...args], {
-      env: environment,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const command = spawn(
+      process.execPath,
+      [...RUNTIME_FLAGS, PLAKARCTL, '-s', this.path('socket'), ...args],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
     const output = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const)
       command[name].setEncoding('utf8').on('data', (text: string) => {

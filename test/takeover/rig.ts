@@ -24,6 +24,7 @@ import {
   STATUS,
   STATUS_IS,
 } from '../../src/messages/client.ts';
+import { RUNTIME_FLAGS } from '../installed.ts';
 import { lives } from '../parent/daemon.ts';
 import { entriesOf, type Life } from './taken.ts';
 
@@ -110,6 +111,7 @@ export class TakenRig {
     const argv = [
       ...traced,
       process.execPath,
+      ...RUNTIME_FLAGS,
       MAIN,
       this.path('children.ts'),
       '-d',
@@ -118,7 +120,6 @@ export class TakenRig {
     ];
     const daemon = spawn('strace', argv, {
       stdio: ['ignore', 'inherit', 'pipe'],
-      env: { ...process.env, NODE_COMPILE_CACHE: this.path('cache') },
     });
     this.#daemon = daemon;
     this.#ended = once(daemon, 'exit');
@@ -295,13 +296,7 @@ export class TakenRig {
   /** Asserts that the parent touched nothing but what is configured, the program and the system's own. */
   assertPathsKept(): void {
     const state = this.path('state');
-    const allowed = [
-      ...SYSTEM,
-      `${ROOT}/`,
-      `${path.dirname(process.execPath)}/`,
-      `${this.path('cache')}`,
-      state,
-    ];
+    const allowed = [...SYSTEM, `${ROOT}/`, `${path.dirname(process.execPath)}/`, state];
     const exact = [
       'etc',
       'etc/plakard.conf',
