@@ -25,6 +25,8 @@ export interface MessageType<T> {
   readonly maxDescriptors: number;
   /** A trace on its way: tracing it would never end. */
   readonly untraced: boolean;
+  /** It holds keys: its sender overwrites the frame once the kernel has it; its receiver, what came. */
+  readonly secret: boolean;
 }
 
 /** A message as its handler gets it. The handler owns `fds`: it closes them, whatever it does. */
@@ -45,13 +47,14 @@ export interface MessageLimits {
   /** Most descriptors with one message; default none. */
   readonly maxDescriptors?: number;
   readonly untraced?: true;
+  readonly secret?: true;
 }
 
 function declare<T>(number: number, name: string, shape: Shape<T>, limits: MessageLimits): MessageType<T> {
-  const { maxBytes = BYTES_MAX_DEFAULT, maxDescriptors = 0, untraced = false } = limits;
+  const { maxBytes = BYTES_MAX_DEFAULT, maxDescriptors = 0, untraced = false, secret = false } = limits;
   assert(maxBytes > 0 && maxBytes <= FRAME_MAX_BYTES - HEADER_BYTES, `${name}: ${maxBytes} bytes`);
   assert(maxDescriptors >= 0 && maxDescriptors <= DESCRIPTORS_MAX, `${name}: ${maxDescriptors} descriptors`);
-  return { number, name, shape, maxBytes, maxDescriptors, untraced };
+  return { number, name, shape, maxBytes, maxDescriptors, untraced, secret };
 }
 
 /** Declares a message type. */

@@ -4,7 +4,8 @@
  *
  * Invariants: what is queued never exceeds its limit (one frame alone may); a
  * frame is written only after its descriptors were sent; descriptors that were
- * given to us are closed, whatever happens.
+ * given to us are closed, whatever happens; of a secret frame nothing is left
+ * here once it is written.
  */
 import fs from 'node:fs';
 import type { Socket } from 'node:net';
@@ -60,6 +61,8 @@ export class Outgoing {
   readonly #onError: (error: unknown) => void;
   /** Frames that the next flush writes. */
   #ready: Buffer[] = [];
+  /** Those among what is ready or waiting that are overwritten once they are written. */
+  readonly #secret = new Set<Buffer>();
   readonly #waiting: Waiting[] = [];
   #waitingDescriptors = 0;
   #retry: NodeJS.Timeout | undefined;
@@ -117,7 +120,8 @@ export class Outgoing {
   }
 
   /** Sends a frame, after `admit`. The caller keeps its `fds`; they are sent, or duplicated, before this returns. */
-  send(frame: Buffer, fds: readonly number[]): void {
+  send(frame: Buffer, fds: readonly number[], isSecret = false): void {
+    if (isSecret) this.#secret.add(frame);
     const sequence = this.#sequence;
     if (this.#waiting.length > 0 || (fds.length > 0 && !sendBatch(this.#descriptors, sequence, fds)))
       this.#hold(frame, sequence, fds);
@@ -154,12 +158,18 @@ export class Outgoing {
     let bytes = 0;
     for (const frame of frames) bytes += frame.length;
     const parts = frames.length === 1 ? frames : gather(frames);
+    const secret = this.#secret.size > 0 && frames.filter((frame) => this.#secret.delete(frame)).length > 0;
     this.#writing = true;
     const last = parts.length - 1;
     this.#socket.cork();
     parts.forEach((part, i) => {
       if (i < last) this.#socket.write(part);
-      else this.#socket.write(part, () => this.#written(bytes));
+      else
+        this.#socket.write(part, () => {
+          // short ones were copied together
+          if (secret) for (const each of [...frames, ...parts]) each.fill(0);
+          this.#written(bytes);
+        });
     });
     this.#socket.uncork();
   }
@@ -216,6 +226,7 @@ export class Outgoing {
     clearTimeout(this.#retry);
     for (const { fds } of this.#waiting.splice(0)) closeAll(fds);
     this.#ready = [];
+    for (const frame of this.#secret) frame.fill(0);
     fs.closeSync(this.#descriptors);
     this.#wake();
   }

@@ -121,7 +121,10 @@ const unlockFields = {
   objects: keyObjects,
 };
 /** parent → keys: open a slot. */
-export const UNLOCK = message(207, 'unlock', record(unlockFields), { maxBytes: 5 << 20 });
+export const UNLOCK = message(207, 'unlock', record(unlockFields), {
+  maxBytes: 5 << 20,
+  secret: true,
+});
 const epochKeys = record({ epoch, segment: key, index: key, snapshot: key, log: key });
 export const UNLOCKED = message(
   208,
@@ -135,7 +138,7 @@ export const UNLOCKED = message(
     /** when each was made, ms since 1970 */
     created: list(real, EPOCHS_MAX),
   }),
-  { maxBytes: 64 << 10 },
+  { maxBytes: 64 << 10, secret: true },
 );
 /** parent → keys: the first slot of a new repository. */
 export const MAKE_SLOT = message(
@@ -147,7 +150,7 @@ export const MAKE_SLOT = message(
     label,
     created: real,
   }),
-  { maxBytes: 128 << 10 },
+  { maxBytes: 128 << 10, secret: true },
 );
 export const SLOT_MADE = message(210, 'slot made', record({ slot: bytes(KEY_OBJECT_MAX_BYTES) }), {
   maxBytes: 128 << 10,
@@ -157,7 +160,7 @@ export const ADD_SLOT = message(
   240,
   'add slot',
   record({ ...unlockFields, type: credentialType, label, now: real }),
-  { maxBytes: 5 << 20, maxDescriptors: 1 },
+  { maxBytes: 5 << 20, maxDescriptors: 1, secret: true },
 );
 /** parent → keys: a keyring with one more epoch, or without an old one. */
 export const MAKE_KEYRING = message(
@@ -171,7 +174,7 @@ export const MAKE_KEYRING = message(
     /** under a new root key, with a slot for the credential and this label */
     revoke: optional(label),
   }),
-  { maxBytes: 5 << 20 },
+  { maxBytes: 5 << 20, secret: true },
 );
 export const KEYRING_MADE = message(
   242,
@@ -188,13 +191,15 @@ export const KEYRING_MADE = message(
 // ---- parent and crypto, chunker, storage
 
 /** parent → chunker: the keys that last, and that it alone may hold. */
-export const CHUNKER_KEYS = message(211, 'chunker keys', record({ id: key, chunking: key }));
+export const CHUNKER_KEYS = message(211, 'chunker keys', record({ id: key, chunking: key }), {
+  secret: true,
+});
 /** parent → crypto: the sealing keys of all epochs; again, with more, after a rotation. */
 export const CRYPTO_KEYS = message(
   212,
   'crypto keys',
   record({ repository: bytes(16, 16), epochs: list(epochKeys, EPOCHS_MAX) }),
-  { maxBytes: 64 << 10 },
+  { maxBytes: 64 << 10, secret: true },
 );
 /** parent → storage: new packs and index objects are of this epoch from now on. */
 export const STORAGE_EPOCH = message(243, 'storage epoch', record({ epoch }));

@@ -2,7 +2,8 @@
  * Opening a configured path without being led elsewhere: a link on the way is
  * followed only if it is root's, as whoever owns a directory on the way could
  * otherwise have any directory of the machine opened in its place. Called by
- * privsep for root directories, and by the scanner for what lies below its own.
+ * privsep for root directories, by the parent for whatever else is configured,
+ * and by the scanner for what lies below its own root.
  *
  * Invariant: what is returned open was reached through directories and links of
  * root's alone, and no link of /proc's; nothing is looked up twice.
@@ -40,16 +41,23 @@ const target = pinned(TARGET_MAX_BYTES);
 /** What a walk came to: an open descriptor, or a path with the first of its links replaced. */
 type Step = { readonly fd: number } | { readonly path: string };
 
-/**
- * Opens the directory at an absolute path, which stays a name for it alone (O_PATH).
- * Needs openat2. Throws a Failure that names the link that must not be followed.
- */
+/** As openPath, for what has to be a directory. */
 export function openDirectory(path: string): number {
+  return openPath(path, O_DIRECTORY);
+}
+
+/**
+ * Opens whatever is at an absolute path, as a name for it alone (O_PATH): no
+ * device, fifo or file is opened by it, and /proc/self/fd/N is a name that
+ * nobody can bend. Needs openat2. Throws a Failure that names the link that
+ * must not be followed.
+ */
+export function openPath(path: string, flags = 0): number {
   return follow(path, (top, rest) => {
-    const flags = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    const resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
     let fd = -EAGAIN;
     for (let i = 0; i < ATTEMPTS_MAX && fd === -EAGAIN; i++)
-      fd = openBeneath(top, Buffer.from(rest || '.'), O_PATH | O_DIRECTORY, 0, flags);
+      fd = openBeneath(top, Buffer.from(rest || '.'), O_PATH | flags, 0, resolve);
     if (fd === -ELOOP) return walk(top, rest, true);
     return { fd: check(fd, 'openat2', path) };
   });

@@ -6,8 +6,7 @@
  * is new is durable before anything old goes, so that whoever is stopped in
  * between can open everything.
  */
-import { readFileSync } from 'node:fs';
-import type { Encryption, Repository } from '../../config/config.ts';
+import type { Repository } from '../../config/config.ts';
 import { Failure } from '../../error.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { isKeyring, type KeyObject } from '../../keys/keyring.ts';
@@ -17,7 +16,6 @@ import {
   type CHANGE_KEYS,
   CHUNKER_KEYS,
   COUNT_EPOCHS,
-  CREDENTIAL_MAX_BYTES,
   CRYPTO_KEYS,
   DELETE_KEY,
   EPOCHS_COUNTED,
@@ -42,6 +40,7 @@ import { child } from '../../privsep/declare.ts';
 import type { Supervisor, ToChild } from '../../privsep/supervise.ts';
 import type { User } from '../../privsep/user.ts';
 import { decodeConfig, type RepositoryConfig } from '../../repository/config.ts';
+import { readCredential, wipe } from './credential.ts';
 import { EMPTY_DIRECTORY } from './empty.ts';
 
 /** Argon2 on a slow machine, at the highest cost that slots allow, for each slot. */
@@ -107,13 +106,12 @@ export class RepositoryKeys {
   open(): Promise<{ config: RepositoryConfig; epoch: number }> {
     return this.#inTurn(async () => {
       this.#state = undefined;
-      const { state, unlocked } = await this.#unlock();
-      const { chunkId, chunking } = unlocked;
-      const { supervisor } = this.#tools;
-      await supervisor
-        .channel(this.#holders.chunker)
-        .query(CHUNKER_KEYS, { id: chunkId, chunking }, PARENT_DONE);
-      await this.#giveEpochs(state, unlocked);
+      const state = await this.#unlock(async (opened, unlocked) => {
+        const given = { id: unlocked.chunkId, chunking: unlocked.chunking };
+        const chunker = this.#tools.supervisor.channel(this.#holders.chunker);
+        await chunker.query(CHUNKER_KEYS, given, PARENT_DONE);
+        await this.#giveEpochs(opened, unlocked);
+      });
       this.#state = state;
       return { config: state.config, epoch: newestOf(state) };
     });
@@ -135,30 +133,36 @@ export class RepositoryKeys {
       this.#state = { ...before, names: new Set(names) };
       return;
     }
-    const { state, unlocked } = await this.#unlock();
-    await this.#giveEpochs(state, unlocked);
+    const state = await this.#unlock((opened, unlocked) => this.#giveEpochs(opened, unlocked));
     await this.#storage.query(STORAGE_EPOCH, { epoch: newestOf(state) }, PARENT_DONE);
     this.#state = state;
   }
 
-  async #giveEpochs({ config }: State, { chunkId, chunking, epochs }: Unlocked): Promise<void> {
+  async #giveEpochs({ config }: State, { epochs }: Unlocked): Promise<void> {
     const { supervisor } = this.#tools;
     for (const name of this.#holders.workers) {
       const payload = { repository: config.repository, epochs };
       await supervisor.channel(name).query(CRYPTO_KEYS, payload, PARENT_DONE);
     }
-    for (const { segment, index, snapshot, log } of epochs)
-      for (const key of [segment, index, snapshot, log, chunkId, chunking]) key.fill(0);
   }
 
-  async #unlock(): Promise<{ state: State; unlocked: Unlocked }> {
-    const { asked, type, names, config } = await this.#question();
-    const { payload } = await this.#ask(type, (keys) => keys.query(UNLOCK, asked, UNLOCKED));
+  /** Opens a slot, and has `give` hand on what was behind it, which is wiped then. */
+  async #unlock(give: (state: State, unlocked: Unlocked) => Promise<void>): Promise<State> {
+    const { asked, credential, names, config } = await this.#question();
+    const { payload } = await this.#ask(credential, (keys) => keys.query(UNLOCK, asked, UNLOCKED));
     const epochs = payload.epochs.map(({ epoch }, i) => ({ epoch, created: payload.created[i] ?? 0 }));
-    return { state: { config, names, slot: payload.slot, epochs }, unlocked: payload };
+    const state = { config, names, slot: payload.slot, epochs };
+    try {
+      await give(state, payload);
+    } finally {
+      const { chunkId, chunking } = payload;
+      for (const { segment, index, snapshot, log } of payload.epochs)
+        for (const key of [segment, index, snapshot, log, chunkId, chunking]) key.fill(0);
+    }
+    return state;
   }
 
-  /** What the keys process is asked with: everything that it opens the repository by. */
+  /** What the keys process is asked with: everything that it opens the repository by. `#ask` wipes it. */
   async #question() {
     const { payload } = await this.#storage.query(READ_KEYS, {}, KEYS_ARE);
     const config = decodeConfig(payload.config);
@@ -167,14 +171,23 @@ export class RepositoryKeys {
       repository: config.repository,
       config: payload.config,
       created: config.created,
-      credential: secretOf(credential),
       objects: payload.objects,
+      // last, so that encoding what is before it never has to copy it
+      credential: secretOf(credential),
     };
-    return { asked, config, type: credential.type, names: new Set(payload.objects.map(({ name }) => name)) };
+    return { asked, config, credential, names: new Set(payload.objects.map(({ name }) => name)) };
   }
 
-  /** Asks a process that is there for this question only. */
-  async #ask<T>(type: Credential['type'], ask: (keys: ToChild) => Promise<T>): Promise<T> {
+  /** Asks a process that is there for this question only. The credential is wiped. */
+  async #ask<T>(credential: Credential, ask: (keys: ToChild) => Promise<T>): Promise<T> {
+    try {
+      return await this.#askOne(credential.type, ask);
+    } finally {
+      wipe(credential);
+    }
+  }
+
+  async #askOne<T>(type: Credential['type'], ask: (keys: ToChild) => Promise<T>): Promise<T> {
     const { supervisor, cryptoUser } = this.#tools;
     const name = `keys ${this.#repository.name}`;
     supervisor.declare(
@@ -199,7 +212,7 @@ export class RepositoryKeys {
   async firstSlot(repository: Buffer, label: string): Promise<{ name: string; data: Buffer }> {
     const credential = readCredential(this.#repository.encryption);
     const payload = { repository, credential: secretOf(credential), label, created: this.#tools.now() };
-    const made = await this.#ask(credential.type, (keys) => keys.query(MAKE_SLOT, payload, SLOT_MADE));
+    const made = await this.#ask(credential, (keys) => keys.query(MAKE_SLOT, payload, SLOT_MADE));
     return { name: this.#newName(), data: made.payload.slot };
   }
 
@@ -266,9 +279,11 @@ export class RepositoryKeys {
   async #add({ type, label = '' }: KeyChange, fd: number | undefined): Promise<string> {
     if (type === undefined || fd === undefined)
       throw new Failure('add key slot', '', { cause: 'no credential came' });
-    const { asked, type: ours } = await this.#question();
-    const payload = { ...asked, type, label, now: this.#tools.now() };
-    const made = await this.#ask(ours, (keys) => keys.query(ADD_SLOT, payload, SLOT_MADE, { fds: [fd] }));
+    const { asked, credential } = await this.#question();
+    const payload = { type, label, now: this.#tools.now(), ...asked };
+    const made = await this.#ask(credential, (keys) =>
+      keys.query(ADD_SLOT, payload, SLOT_MADE, { fds: [fd] }),
+    );
     const name = this.#newName();
     await this.#put({ name, data: made.payload.slot });
     return name;
@@ -309,13 +324,15 @@ export class RepositoryKeys {
 
   /** A new epoch; with `revoke` a new root key too, which only the slot of the configuration has. */
   async #rotate(revoke: boolean): Promise<Partial<Changed>> {
-    const { asked, type } = await this.#question();
+    const { asked, credential } = await this.#question();
     const ours = asked.objects.find(({ name }) => name === this.#opened().slot);
     const label = revoke && ours !== undefined ? describeSlot(ours, '').label : undefined;
-    if (revoke && label === undefined)
+    if (revoke && label === undefined) {
+      wipe(credential);
       throw new Failure('rotate keys', '', { cause: 'the slot of the configuration is gone' });
-    const payload = { ...asked, now: this.#tools.now(), forget: undefined, revoke: label };
-    const made = await this.#ask(type, (keys) => keys.query(MAKE_KEYRING, payload, KEYRING_MADE));
+    }
+    const payload = { now: this.#tools.now(), forget: undefined, revoke: label, ...asked };
+    const made = await this.#ask(credential, (keys) => keys.query(MAKE_KEYRING, payload, KEYRING_MADE));
     const { keyring, slot, epoch } = made.payload;
     await this.#putKeyring(keyring);
     if (slot === undefined) {
@@ -343,9 +360,9 @@ export class RepositoryKeys {
       );
     // one that began before the rotation writes under the old epoch to its end
     if (counted.writers > 0) throw fail(`${counted.writers} writers are at work, which may use it`);
-    const { asked, type } = await this.#question();
-    const payload = { ...asked, now: this.#tools.now(), forget: epoch, revoke: undefined };
-    const made = await this.#ask(type, (keys) => keys.query(MAKE_KEYRING, payload, KEYRING_MADE));
+    const { asked, credential } = await this.#question();
+    const payload = { now: this.#tools.now(), forget: epoch, revoke: undefined, ...asked };
+    const made = await this.#ask(credential, (keys) => keys.query(MAKE_KEYRING, payload, KEYRING_MADE));
     await this.#putKeyring(made.payload.keyring);
     await this.#removeKeyrings(asked.objects);
     return { epoch };
@@ -412,22 +429,4 @@ function describeSlot({ name, data }: KeyObject, opened: string): Listed['slots'
 
 function secretOf(credential: Credential): Buffer | undefined {
   return credential.type === 'none' ? undefined : credential.secret;
-}
-
-/** What opens the repository, read anew each time so that a changed file needs no restart. */
-function readCredential(encryption: Encryption): Credential {
-  if (encryption.kind === 'none') return { type: 'none' };
-  let secret: Buffer;
-  try {
-    secret = readFileSync(encryption.path).subarray(0, CREDENTIAL_MAX_BYTES);
-  } catch (cause) {
-    throw new Failure('read key file', encryption.path, { cause });
-  }
-  if (encryption.kind === 'keyfile') return { type: 'key file', secret };
-  // a passphrase ends where its line does
-  const newline = secret.indexOf(0x0a);
-  const line = newline < 0 ? secret : secret.subarray(0, newline);
-  if (line.length === 0)
-    throw new Failure('read passphrase', encryption.path, { cause: 'its first line is empty' });
-  return { type: 'passphrase', secret: line };
 }
