@@ -33,7 +33,7 @@ import {
   type PutOptions,
 } from './objects.ts';
 import type { Pace } from './pace.ts';
-import { BLOCK_BYTES, Pieces } from './pieces.ts';
+import { BLOCK_BYTES, pieceWriter } from './pieces.ts';
 
 const TMP = 'tmp';
 const TMP_NAME = /^[0-9a-f]{32}$/;
@@ -314,21 +314,7 @@ export class FsBackend implements Backend {
   }
 
   create(kind: ObjectKind): ObjectWriter {
-    const pieces = new Pieces();
-    return {
-      write: (data) => pieces.append(data),
-      get sizeBytes() {
-        return pieces.sizeBytes;
-      },
-      commit: async (name) => {
-        try {
-          await this.put(kind, name, pieces.views());
-        } finally {
-          pieces.release();
-        }
-      },
-      abort: async () => pieces.release(),
-    };
+    return pieceWriter((name, views) => this.put(kind, name, views));
   }
 
   async list(kind: ObjectKind): Promise<string[]> {

@@ -13,7 +13,7 @@ import {
   type ObjectWriter,
   type PutOptions,
 } from './objects.ts';
-import { Pieces } from './pieces.ts';
+import { pieceWriter } from './pieces.ts';
 
 export interface Operation {
   readonly call: 'get' | 'put' | 'list' | 'stat' | 'delete';
@@ -95,21 +95,7 @@ export class MemoryBackend implements Backend {
   }
 
   create(kind: ObjectKind): ObjectWriter {
-    const pieces = new Pieces();
-    return {
-      write: (data) => pieces.append(data),
-      get sizeBytes() {
-        return pieces.sizeBytes;
-      },
-      commit: async (name) => {
-        try {
-          await this.put(kind, name, pieces.views());
-        } finally {
-          pieces.release();
-        }
-      },
-      abort: async () => pieces.release(),
-    };
+    return pieceWriter((name, views) => this.put(kind, name, views));
   }
 
   async list(kind: ObjectKind): Promise<string[]> {

@@ -4,6 +4,7 @@
  * here. Called by the backends' writers.
  */
 import { addressOf } from '../sys/foreign.ts';
+import type { ObjectWriter } from './objects.ts';
 
 const SLAB_BYTES = 1 << 20;
 /** Slabs begin at multiples of this, so that they can be written past the page cache. */
@@ -18,7 +19,7 @@ function alignedSlab(): Buffer {
   return memory.subarray(start, start + SLAB_BYTES);
 }
 
-export class Pieces {
+class Pieces {
   readonly #slabs: Buffer[] = [];
   sizeBytes = 0;
 
@@ -47,4 +48,23 @@ export class Pieces {
     this.#slabs.length = 0;
     this.sizeBytes = 0;
   }
+}
+
+/** A writer that keeps the object until its commit, and then has it put as a whole. */
+export function pieceWriter(put: (name: string, views: readonly Buffer[]) => Promise<unknown>): ObjectWriter {
+  const pieces = new Pieces();
+  return {
+    write: (data) => pieces.append(data),
+    get sizeBytes() {
+      return pieces.sizeBytes;
+    },
+    commit: async (name) => {
+      try {
+        await put(name, pieces.views());
+      } finally {
+        pieces.release();
+      }
+    },
+    abort: async () => pieces.release(),
+  };
 }

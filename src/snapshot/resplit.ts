@@ -4,23 +4,21 @@
  * split. Invariant: the chunks are those that a push of the same file gives:
  * what is between two holes is split by itself.
  */
-import { CHUNK_DATA, CHUNK_MAX_BYTES, type ChunkStore, ID_BYTES } from './chunks.ts';
+import { CHUNK_MAX_BYTES, type ChunkStore } from './chunks.ts';
 import type { ContentWriter } from './content.ts';
+import { ChunkCutter } from './cutter.ts';
 import type { Splitter } from './splitter.ts';
 
 /** The splitter sees a whole largest chunk, with as much again behind it. */
 const BUFFER_BYTES = 2 * CHUNK_MAX_BYTES;
 
 export class Resplitter {
-  readonly #store: ChunkStore;
-  readonly #splitter: Splitter;
-  readonly #id = Buffer.alloc(ID_BYTES);
+  readonly #cutter: ChunkCutter;
   #buffer: Buffer | undefined;
   #filled = 0;
 
   constructor(store: ChunkStore, splitter: Splitter) {
-    this.#store = store;
-    this.#splitter = splitter;
+    this.#cutter = new ChunkCutter(store, splitter);
   }
 
   /** Room for the next `length` bytes, at most CHUNK_MAX_BYTES, which count as written when `added` is called. */
@@ -46,17 +44,7 @@ export class Resplitter {
 
   async #split(buffer: Buffer, ended: boolean, content: ContentWriter): Promise<void> {
     const filled = this.#filled;
-    let start = 0;
-    while (start < filled) {
-      const end = this.#splitter.cut(buffer, start, filled);
-      const length = end - start;
-      if (end === filled && !ended && length < CHUNK_MAX_BYTES) break;
-      const storing = this.#store.put(CHUNK_DATA, buffer.subarray(start, end), this.#id);
-      if (storing !== undefined) await storing;
-      const listing = content.data(length, this.#id);
-      if (listing !== undefined) await listing;
-      start = end;
-    }
+    const start = await this.#cutter.take(buffer, filled, ended, content);
     buffer.copyWithin(0, start, filled);
     this.#filled = filled - start;
   }

@@ -5,8 +5,8 @@
  * any two steps, or be left standing while the others go on.
  */
 import { MemoryBackend } from '../../src/backends/memory.ts';
-import type { Backend, ByteRange, ObjectKind, ObjectWriter, PutOptions } from '../../src/backends/objects.ts';
-import { Pieces } from '../../src/backends/pieces.ts';
+import type { Backend, ByteRange, ObjectKind, PutOptions } from '../../src/backends/objects.ts';
+import { pieceWriter } from '../../src/backends/pieces.ts';
 import { Failure } from '../../src/error.ts';
 
 /** One machine. */
@@ -92,7 +92,14 @@ export class Stage {
       getInto: (kind, name, offset, out) =>
         act('get', kind, name, () => objects.getInto(kind, name, offset, out)),
       put,
-      create: (kind) => writerOf((name, views) => put(kind, name, views)),
+      create: (kind) =>
+        pieceWriter((name, views) =>
+          put(
+            kind,
+            name,
+            views.map((view) => Buffer.from(view)),
+          ),
+        ),
       list: (kind) => act('list', kind, '', () => objects.list(kind)),
       stat: (kind, name) => act('stat', kind, name, () => objects.stat(kind, name)),
       delete: (kind, name) =>
@@ -106,22 +113,4 @@ export class Stage {
       reserve: async () => true,
     };
   }
-}
-
-function writerOf(put: (name: string, views: readonly Buffer[]) => Promise<boolean>): ObjectWriter {
-  const pieces = new Pieces();
-  return {
-    write: (data) => pieces.append(data),
-    get sizeBytes() {
-      return pieces.sizeBytes;
-    },
-    commit: async (name) => {
-      await put(
-        name,
-        pieces.views().map((view) => Buffer.from(view)),
-      );
-      pieces.release();
-    },
-    abort: async () => pieces.release(),
-  };
 }

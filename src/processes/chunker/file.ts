@@ -9,6 +9,7 @@ import { readSync } from 'node:fs';
 import { CHUNK_DATA } from '../../keys/derive.ts';
 import { CHUNK_MAX_BYTES } from '../../repository/constants.ts';
 import { type ContentWriter, SPLITTER_FASTCDC1 } from '../../snapshot/content.ts';
+import { ChunkCutter } from '../../snapshot/cutter.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
 import { check, ENXIO } from '../../sys/errno.ts';
 import { seekData, seekHole } from '../../sys/files.ts';
@@ -22,13 +23,15 @@ const UNSIZED_BYTES = 64 << 10;
 
 export class FileReader {
   readonly #store: SegmentStore;
-  readonly #splitter: Splitter;
+  readonly #wholeMaxBytes: number;
+  readonly #cutter: ChunkCutter;
   readonly #id = Buffer.alloc(ID_BYTES);
   #buffer: Buffer | undefined;
 
   constructor(store: SegmentStore, splitter: Splitter) {
     this.#store = store;
-    this.#splitter = splitter;
+    this.#wholeMaxBytes = splitter.sizes.min;
+    this.#cutter = new ChunkCutter(store, splitter);
   }
 
   /**
@@ -38,7 +41,7 @@ export class FileReader {
    */
   read(fd: number, sizeBytes: number, sparse: boolean, content: ContentWriter): undefined | Promise<void> {
     const unsized = sizeBytes === 0;
-    if (sizeBytes > this.#splitter.sizes.min || sparse) return this.#readLong(fd, sizeBytes, sparse, content);
+    if (sizeBytes > this.#wholeMaxBytes || sparse) return this.#readLong(fd, sizeBytes, sparse, content);
     const space = this.#store.space(CHUNK_DATA, unsized ? UNSIZED_BYTES : sizeBytes);
     if (space === undefined) return this.#wait(fd, sizeBytes, content);
     let filled = 0;
@@ -96,25 +99,9 @@ export class FileReader {
         filled += n;
         at += n;
       }
-      const used = await this.#split(buffer, filled, ended, content);
+      const used = await this.#cutter.take(buffer, filled, ended, content);
       buffer.copyWithin(0, used, filled);
       filled -= used;
     }
-  }
-
-  /** Stores whole chunks of the first `filled` bytes; returns how many bytes they took. */
-  async #split(buffer: Buffer, filled: number, ended: boolean, content: ContentWriter): Promise<number> {
-    let start = 0;
-    while (start < filled) {
-      const end = this.#splitter.cut(buffer, start, filled);
-      const length = end - start;
-      if (end === filled && !ended && length < CHUNK_MAX_BYTES) break;
-      const storing = this.#store.put(CHUNK_DATA, buffer.subarray(start, end), this.#id);
-      if (storing !== undefined) await storing;
-      const listing = content.data(length, this.#id);
-      if (listing !== undefined) await listing;
-      start = end;
-    }
-    return start;
   }
 }
