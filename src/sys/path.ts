@@ -21,7 +21,7 @@ import {
   S_IFLNK,
   S_IFMT,
 } from './constants.ts';
-import { check, EAGAIN, ELOOP } from './errno.ts';
+import { check, EAGAIN, ELOOP, ENOSYS, SystemError } from './errno.ts';
 import { openAt, openBeneath, readlinkAt, Stat, statFd } from './files.ts';
 import { pinned } from './foreign.ts';
 
@@ -50,7 +50,7 @@ export function openDirectory(path: string): number {
  * Opens whatever is at an absolute path, as a name for it alone (O_PATH): no
  * device, fifo or file is opened by it, and /proc/self/fd/N is a name that
  * nobody can bend. Needs openat2. Throws a Failure that names the link that
- * must not be followed.
+ * must not be followed, or what the system says of the path itself.
  */
 export function openPath(path: string, flags = 0): number {
   return follow(path, (top, rest) => {
@@ -59,6 +59,8 @@ export function openPath(path: string, flags = 0): number {
     for (let i = 0; i < ATTEMPTS_MAX && fd === -EAGAIN; i++)
       fd = openBeneath(top, Buffer.from(rest || '.'), O_PATH | flags, 0, resolve);
     if (fd === -ELOOP) return walk(top, rest, true);
+    // whoever calls names the path
+    if (fd < 0 && fd !== -ENOSYS) throw new SystemError(fd, 'openat2');
     return { fd: check(fd, 'openat2', path) };
   });
 }

@@ -5,8 +5,7 @@
  * fall together too: when one dies the others are put down, and all come back.
  * Owns the order in which that happens; its keys are in keys.ts.
  */
-import { chownSync, closeSync, mkdirSync, readdirSync, statSync } from 'node:fs';
-import path from 'node:path';
+import { closeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Repository } from '../../config/config.ts';
 import { describe, Failure } from '../../error.ts';
@@ -20,10 +19,11 @@ import { child } from '../../privsep/declare.ts';
 import type { Exit } from '../../privsep/start.ts';
 import type { Supervisor } from '../../privsep/supervise.ts';
 import type { User } from '../../privsep/user.ts';
-import { CONFIG_NAME, encodeConfig, newConfig, type RepositoryConfig } from '../../repository/config.ts';
+import { encodeConfig, newConfig, type RepositoryConfig } from '../../repository/config.ts';
 import { snapshotName } from '../../repository/snapshot.ts';
 import { memfdCreate } from '../../sys/memory.ts';
 import { PLAIN_SLOT_BYTES, plainSlots, SEALED_SLOT_BYTES, sealedSlots, slotRange } from '../rings.ts';
+import { checkRepository, makeRepositoryDirectory, repositoryExists } from './directory.ts';
 import { EMPTY_DIRECTORY } from './empty.ts';
 import { RepositoryKeys } from './keys.ts';
 import type { Means } from './means.ts';
@@ -193,7 +193,7 @@ export class RepositoryGroup {
   async #bringUp(): Promise<ReadyRepository> {
     this.state = 'starting';
     this.#fallen = undefined;
-    this.#checkDirectory();
+    checkRepository(this.#repository.location.path);
     await this.#startProcesses();
     const { config, epoch } = await this.keys.open();
     const { supervisor, memory } = this.#tools;
@@ -209,22 +209,6 @@ export class RepositoryGroup {
   /** For its chunker. */
   async remember(what: PayloadOf<typeof REMEMBER.shape>): Promise<void> {
     if (this.#id !== '') await this.#tools.memory.remember(this.#id, this.#repository.location.path, what);
-  }
-
-  /** A repository's directory must be there: its processes have nowhere to live otherwise. */
-  #checkDirectory(): void {
-    const { path: location } = this.#repository.location;
-    const remedy = 'plakarctl create makes one';
-    try {
-      if (!statSync(location).isDirectory())
-        throw new Failure('use', location, { cause: 'it is not a directory', kind: 'no-repository' });
-      statSync(path.join(location, CONFIG_NAME));
-    } catch (cause) {
-      if (cause instanceof Failure) throw cause;
-      const missing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
-      if (!missing) throw new Failure('use', location, { cause });
-      throw new Failure('use', location, { cause: 'there is no repository', kind: 'no-repository', remedy });
-    }
   }
 
   async #startProcesses(): Promise<void> {
@@ -296,7 +280,7 @@ export class RepositoryGroup {
   /** Makes the repository: its directory, configuration object and first key slot. Returns its id. */
   async create(): Promise<string> {
     const { name, location } = this.#repository;
-    if (this.#ready !== undefined || this.#creating) throw exists(location.path);
+    if (this.#ready !== undefined || this.#creating) throw repositoryExists(location.path);
     this.#creating = true;
     try {
       return await this.#create();
@@ -311,7 +295,7 @@ export class RepositoryGroup {
   async #create(): Promise<string> {
     const { supervisor, memory, random, now, storageUser } = this.#tools;
     const { location, name } = this.#repository;
-    makeDirectory(location.path, storageUser);
+    makeRepositoryDirectory(location.path, storageUser);
     memory.forgetPlace(location.path);
     const repository = random(16);
     // RFC 9562 section 5.4: version 4, variant 10
@@ -352,37 +336,4 @@ function describeConfig(config: RepositoryConfig): ReadyRepository {
     created: config.created,
     encryption: config.encryption,
   };
-}
-
-function exists(location: string): Failure {
-  return new Failure('create repository', location, {
-    cause: 'there is one already',
-    remedy: 'remove it, or name another location',
-  });
-}
-
-/** The repository's directory, owned by storage; one that is there must be empty. */
-function makeDirectory(location: string, { uid, gid }: User): void {
-  try {
-    mkdirSync(location, { mode: 0o700 });
-  } catch (cause) {
-    if (!(cause instanceof Error) || !('code' in cause) || cause.code !== 'EEXIST')
-      throw new Failure('make directory', location, { cause });
-    const names = namesIn(location);
-    if (names.includes(CONFIG_NAME)) throw exists(location);
-    // what a creation that was cut short left behind may be used
-    const leftovers = new Set(['tmp', 'keys', 'packs', 'index', 'snapshots', 'leases', 'log', 'lost+found']);
-    const foreign = names.find((name) => !leftovers.has(name));
-    if (foreign !== undefined)
-      throw new Failure('use', location, { cause: `it is not empty: there is ${foreign}` });
-  }
-  chownSync(location, uid, gid);
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch (cause) {
-    throw new Failure('use', directory, { cause });
-  }
 }

@@ -4,7 +4,7 @@
  * and after it. Used by the parent. Invariant: nothing that a job holds changes,
  * and the commands of a source run for one push at a time.
  */
-import { accessSync, constants, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { Configuration, Source } from '../../config/config.ts';
 import { describe, Failure } from '../../error.ts';
 import { Breach } from '../../ipc/message.ts';
@@ -12,6 +12,7 @@ import type { PayloadOf } from '../../ipc/shape.ts';
 import type { Log } from '../../log.ts';
 import type { READY_FOR } from '../../messages/parent.ts';
 import type { Supervisor } from '../../privsep/supervise.ts';
+import { openPath } from '../../sys/path.ts';
 import type { RepositoryGroup } from './group.ts';
 import { HOOK_TIMEOUT_MS, type HookTools, runHook } from './hooks.ts';
 import { type Lease, Leases } from './leases.ts';
@@ -170,8 +171,7 @@ export class Jobs {
       throw new Failure('scan', source, { cause: 'it is not in the configuration' });
     for (const path of declared.paths) {
       try {
-        statSync(path);
-        accessSync(path, constants.R_OK);
+        closeSync(openPath(path));
       } catch (cause) {
         throw new Failure('read source', path, { cause });
       }
