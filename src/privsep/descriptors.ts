@@ -1,6 +1,7 @@
 /**
- * What a child has open. Called by drop.ts before the root directory changes,
- * while /proc can still be read.
+ * What a child has open. Called by child.ts before the root directory changes,
+ * while /proc can still be read; and, for programs that are not ours, by the
+ * parent's hooks.
  *
  * Invariant: after `closeUndeclared` a child holds standard input, output and
  * error, the two ends of its parent's channel, and what the runtime made for
@@ -9,11 +10,14 @@
  */
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
+import { closeOnExec } from '../sys/socket.ts';
 
 /** The parent's channel: stream and descriptors. */
 export const PARENT_STREAM = 3;
 export const PARENT_DESCRIPTORS = 4;
 const DECLARED_MAX = PARENT_DESCRIPTORS;
+/** Standard error. */
+const STANDARD_MAX = 2;
 
 const RUNTIME = new Set(['anon_inode:[eventpoll]', 'anon_inode:[eventfd]', '/dev/null']);
 const RING = 'anon_inode:[io_uring]';
@@ -61,6 +65,11 @@ export function closeUndeclared(kept?: number): void {
     fs.closeSync(fd);
   }
   proveDeclared(kept);
+}
+
+/** What is executed from now on has standard input, output and error, and what it is given; whoever left more open. */
+export function keepOwnDescriptors(): void {
+  for (const { fd } of listOpen()) if (fd > STANDARD_MAX) closeOnExec(fd);
 }
 
 /** Throws a Failure that names any descriptor which was not declared. */

@@ -22,6 +22,8 @@ const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const SCM_RIGHTS = 1;
 const F_DUPFD_CLOEXEC = 1030;
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 const MSG_PEEK = 2;
 const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
@@ -172,6 +174,11 @@ export function peekMessage(socket: number, maxBytes: number): Buffer | undefine
 /** Another descriptor for the same open file, close-on-exec. */
 export function duplicate(fd: number): number {
   return check(syscall(NUMBERS.fcntl, fd, F_DUPFD_CLOEXEC, 0), 'fcntl', `descriptor ${fd}`);
+}
+
+/** Lets no program that is executed have the descriptor. */
+export function closeOnExec(fd: number): void {
+  check(syscall(NUMBERS.fcntl, fd, F_SETFD, FD_CLOEXEC), 'fcntl', `descriptor ${fd}`);
 }
 
 /** Closes every one of `fds`. */

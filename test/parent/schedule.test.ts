@@ -183,6 +183,7 @@ describe('commands of a source', () => {
     const notes = daemon.path('notes');
     await use(
       `run before "id -u > ${notes}/before; env >> ${notes}/before" as 61042`,
+      `run before "grep NoNewPrivs /proc/self/status > ${notes}/privileges" as 61042`,
       `run after "echo $PLAKARD_RESULT $PLAKARD_SOURCE $PLAKARD_REPOSITORY > ${notes}/after" as 61042`,
     );
     await daemon.ok('push', 'home');
@@ -194,6 +195,7 @@ describe('commands of a source', () => {
     for (const name of names)
       assert.ok([...own, 'SHELL', 'USER', 'OLDPWD', '_', 'SHLVL'].includes(name), name);
     assert.equal(note('after'), 'ok home local\n');
+    assert.equal(note('privileges'), 'NoNewPrivs:\t1\n');
     assert.equal(fs.statSync(daemon.path('notes/before')).uid, 61042);
   });
 

@@ -4,7 +4,7 @@
  * and with what they print kept for whoever asks why. Used by the parent.
  *
  * Invariant: a hook that has ended or was given up has left no process of its
- * group behind.
+ * group behind, and none survives the parent, whatever that dies of.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -12,11 +12,21 @@ import type { Readable } from 'node:stream';
 import { type Hook, resolveUser } from '../../config/config.ts';
 import { Failure } from '../../error.ts';
 import type { Log } from '../../log.ts';
+import { keepOwnDescriptors } from '../../privsep/descriptors.ts';
 
 const SHELL = '/bin/sh';
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+/**
+ * Runs $1. Beside it, in its group, waits a process for the end of its lifeline,
+ * whose other end the parent alone has: then it kills the group. As it is a
+ * member, no other group can have got the number meanwhile.
+ */
+const LIFELINE = 3;
+const SCRIPT = `(read -r _ <&${LIFELINE}; kill -KILL 0) >/dev/null 2>&1 & exec ${LIFELINE}<&-; exec ${SHELL} -c "$1"`;
 /** How long one hook may take. */
 export const HOOK_TIMEOUT_MS = 600_000;
+/** How long what it printed is waited for, once its group is gone. */
+const READ_TIMEOUT_MS = 1000;
 /** The end of what it printed that is kept. */
 const OUTPUT_MAX_CHARS = 2048;
 
@@ -78,6 +88,21 @@ function collect(streams: readonly (Readable | null)[]): () => string {
   return () => kept.trim();
 }
 
+/** Of a hook that has ended: resolves when all that it printed is read, but for what left its group. */
+function readToEnd(child: ChildProcess): () => Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  child.on('close', () => resolve());
+  return async () => {
+    // there are none where it could not be started
+    const streams = child.stdio ?? [];
+    streams[LIFELINE]?.destroy();
+    const timer = setTimeout(resolve, READ_TIMEOUT_MS);
+    await promise;
+    clearTimeout(timer);
+    for (const each of streams) each?.destroy();
+  };
+}
+
 /** Ends the hook and all that it started. */
 function killGroup({ pid }: ChildProcess): void {
   if (pid === undefined) return;
@@ -97,20 +122,23 @@ process.on('exit', () => {
 /** Runs one hook; rejects with its output unless it exits with 0 in time. */
 export async function runHook(hook: Hook, event: HookEvent, tools: HookTools): Promise<void> {
   const account = accountOf(hook.user);
-  const child = spawn(SHELL, ['-c', hook.command], {
+  keepOwnDescriptors();
+  const child = spawn(SHELL, ['-c', SCRIPT, SHELL, hook.command], {
     cwd: '/',
     uid: account.uid,
     gid: account.gid,
     env: environment(account, event),
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
     // a group of its own, so that all of it can be ended
     detached: true,
   });
   running.add(child);
   const output = collect([child.stdout, child.stderr]);
+  const closed = readToEnd(child);
   const cause = await outcome(child, tools);
   running.delete(child);
   killGroup(child);
+  await closed();
   const printed = output();
   const { source } = event;
   if (printed !== '') tools.log.info(`${hook.command}: ${printed}`, { process: 'parent', source });
