@@ -170,8 +170,11 @@ export const PACK_IS = message(
   { maxBytes: 512 << 10 },
 );
 
-/** chunker → storage: what was found wrong with the index and the packs in it, and what was mended. */
-export const FINDINGS = message(262, 'findings', nothing);
+/**
+ * chunker → storage: what is wrong with the index and the packs in it, and what was mended; `again`: by reading all
+ * objects but packs, snapshots and the log again.
+ */
+export const FINDINGS = message(262, 'findings', record({ again: boolean }));
 export const FINDINGS_ARE = message(
   263,
   'findings are',

@@ -181,7 +181,6 @@ class Storage {
     });
     serveWriters(store, chunker);
     chunker.handler(TOTALS, (message) => chunker.reply(message, TOTALS_ARE, { ...store.totals }));
-    serveChecks(store, chunker);
     const [crypto] = workers;
     if (crypto !== undefined) serveRepairs(store, chunker, crypto);
   }
@@ -301,6 +300,7 @@ export function storage(context: ChildContext): void {
     if (store.orphans.length > 0 || store.problems.length > 0) await store.recover();
     await store.backend.reserve();
     new Storage(store, ring, chunker, connected);
+    serveChecks(store, opening.config(), chunker);
     const { totals } = store;
     parent.reply(message, LOADED, { chunks: totals.chunks, packs: totals.packs });
   });

@@ -64,11 +64,28 @@ export class Indexes {
         fresh.push(...packs);
       } catch (error) {
         if (!isUnreadable(error)) throw error;
-        problems.push(problemOf(`index/${name}`, error));
-        this.damaged.add(name);
-        this.#packs.set(name, []);
+        this.#noteDamaged(name, error, problems);
       }
     }
+  }
+
+  /** Reads all index objects again; what has become damaged goes to `problems`, and names no packs any more. */
+  async readAgain(problems: Problem[]): Promise<void> {
+    for (const name of [...this.#packs.keys()]) {
+      if (this.damaged.has(name)) continue;
+      try {
+        await this.#read(name);
+      } catch (error) {
+        if (!isUnreadable(error)) throw error;
+        this.#noteDamaged(name, error, problems);
+      }
+    }
+  }
+
+  #noteDamaged(name: string, error: unknown, problems: Problem[]): void {
+    problems.push(problemOf(`index/${name}`, error));
+    this.damaged.add(name);
+    this.#packs.set(name, []);
   }
 
   #note(name: string, packs: readonly PackRecord[]): void {

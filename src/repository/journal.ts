@@ -82,23 +82,23 @@ export class Journal {
     return [...this.#remembered.values()];
   }
 
-  /** Reads entries that are new; again, where some went between listing and reading: a checkpoint has come. */
-  async #refresh(): Promise<void> {
+  /** Reads entries that are new to `log`; again, where some went between listing and reading: a checkpoint has come. */
+  async #refresh(log = this.#log): Promise<void> {
     for (let look = 0; look < LOOKS; look++) {
       const names = await this.#parts.list('log');
-      this.#log.retain(new Set(names));
-      const wanted = names.filter((name) => !this.#log.has(name));
+      log.retain(new Set(names));
+      const wanted = names.filter((name) => !log.has(name));
       const opened = await this.#parts.open(wanted);
       let isWhole = true;
       opened.forEach(({ data, why }, i) => {
         const name = wanted[i] ?? '';
         if (data === undefined && why === undefined) isWhole = false;
         try {
-          if (data !== undefined) this.#log.add(name, data);
-          else if (why !== undefined) this.#log.addDamaged(name, why);
+          if (data !== undefined) log.add(name, data);
+          else if (why !== undefined) log.addDamaged(name, why);
         } catch (error) {
           if (!(error instanceof Failure)) throw error;
-          this.#log.addDamaged(name, error.message);
+          log.addDamaged(name, error.message);
         }
       });
       if (isWhole) return;
@@ -207,7 +207,7 @@ export class Journal {
    * host remembered is forgotten. Returns what was wrong.
    */
   async accept(): Promise<Problem[]> {
-    const problems = await this.verify();
+    const problems = await this.verify(true);
     const vanished = problems
       .filter(({ object }) => object.startsWith(SNAPSHOTS))
       .map(({ object }) => snapshotId(object.slice(SNAPSHOTS.length)));
@@ -215,25 +215,30 @@ export class Journal {
     await this.#inTurn(async () => {
       this.#remembered.clear();
       this.#found = [];
-      await this.#shorten([...new Set(this.#log.verify().map(chainOfProblem))]);
+      // an entry that was read before it was damaged is not lost in the checkpoint
+      const now = new Log();
+      for (const log of [now, this.#log]) await this.#refresh(log);
+      await this.#shorten([...new Set([...this.#log.verify(), ...now.verify()].map(chainOfProblem))]);
       this.#advance();
       await this.#remember(true);
     });
     return problems;
   }
 
-  /** What is wrong with the log, and which snapshots it misses. */
-  async verify(): Promise<Problem[]> {
+  /** What is wrong with the log, and which snapshots it misses; `again`: by entries that were read before, too. */
+  async verify(again = false): Promise<Problem[]> {
+    const log = again ? new Log() : this.#log;
     // snapshots first: one that is made meanwhile is there before its entry, one that is removed goes after its tombstone
     let present = new Set(await this.#parts.list('snapshots'));
-    await this.#refresh();
-    let vanished = this.#log.vanished(present);
+    await this.#refresh(log);
+    let vanished = log.vanished(present);
     if (vanished.length > 0) {
       present = new Set([...present, ...(await this.#parts.list('snapshots'))]);
-      await this.#refresh();
-      vanished = this.#log.vanished(present).filter((name) => vanished.includes(name));
+      await this.#refresh(log);
+      vanished = log.vanished(present).filter((name) => vanished.includes(name));
     }
-    const problems = [...this.#found, ...this.#log.verify(this.heads)];
+    const problems = [...this.#found, ...log.verify(this.heads)];
+    if (again) await this.#refresh();
     this.#advance();
     await this.#remember();
     const text = 'it has vanished: the log says that it was made, and not that it was removed';

@@ -6,7 +6,7 @@
  */
 import type { PackRecord } from './index.ts';
 import { readFooter } from './pack.ts';
-import { isUnreadable, noteMended, noteProblem, PACK_IS_MISSING, problemOf } from './problem.ts';
+import { isUnreadable, noteMended, noteProblem, PACK_IS_MISSING, packOf, problemOf } from './problem.ts';
 import type { Store } from './store.ts';
 
 /**
@@ -16,12 +16,28 @@ import type { Store } from './store.ts';
  * dealt with.
  */
 export async function recover(store: Store): Promise<void> {
-  let adopted = 0;
+  const adopted = await eachFooter(store, store.orphans, (record) => store.adoptOrphan(record));
+  const named = await eachFooter(store, await unnamed(store), (record) => store.name(record));
+  await store.writeIndex();
+  store.orphans = store.orphans.filter((name) => store.segments.packNumber(name) === undefined);
+  const count = adopted.done + named.done;
+  if (count > 0)
+    noteMended(store.mended, `packs that no index named are indexed again by their footers: ${count}`);
+  if (adopted.isWhole && named.isWhole) await removeDamagedIndexes(store);
+}
+
+/** Reads the footers of packs; how many `take` has taken, and whether all of them could be read. */
+async function eachFooter(
+  store: Store,
+  packs: readonly string[],
+  take: (record: PackRecord) => boolean,
+): Promise<{ done: number; isWhole: boolean }> {
+  let done = 0;
   let isWhole = true;
-  for (const name of store.orphans) {
+  for (const name of packs) {
     try {
       const record = await readFooter(store.backend, store.codec, name);
-      if (record !== undefined && store.adoptOrphan(record)) adopted++;
+      if (record !== undefined && take(record)) done++;
     } catch (error) {
       // what a newer program wrote is named, and left alone
       if (!isUnreadable(error)) throw error;
@@ -30,11 +46,16 @@ export async function recover(store: Store): Promise<void> {
       isWhole = false;
     }
   }
-  await store.writeIndex();
-  store.orphans = store.orphans.filter((name) => store.segments.packNumber(name) === undefined);
-  if (adopted > 0)
-    noteMended(store.mended, `packs that no index named are indexed again by their footers: ${adopted}`);
-  if (isWhole) await removeDamagedIndexes(store);
+  return { done, isWhole };
+}
+
+/** Packs that are known, and whose index object is gone or damaged. */
+async function unnamed(store: Store): Promise<string[]> {
+  const first = new Set(await store.unnamed());
+  if (first.size === 0) return [];
+  // whoever merges index objects elsewhere writes the new one before the old ones go
+  await store.refresh();
+  return (await store.unnamed()).filter((name) => first.has(name));
 }
 
 /** Removes index objects that are damaged; all packs that have a footer are indexed by others. */
@@ -64,8 +85,7 @@ export async function reindexByFooter(store: Store, packs: readonly string[]): P
 /** Packs that index objects name and that are not there, without one's having removed them. */
 export async function missingPacks({ problems, indexes }: Store): Promise<PackRecord[]> {
   const missing = new Set<string>();
-  for (const { object, text } of problems)
-    if (text === PACK_IS_MISSING) missing.add(object.slice(object.indexOf('/') + 1));
+  for (const { object, text } of problems) if (text === PACK_IS_MISSING) missing.add(packOf(object));
   const records = new Map<string, PackRecord>();
   if (missing.size > 0)
     for await (const record of indexes.readAll())

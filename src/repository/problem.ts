@@ -24,6 +24,17 @@ export function noteProblem(problems: Problem[], problem: Problem): void {
   if (!isKnown && problems.length < KEPT_MAX) problems.push(problem);
 }
 
+/** Takes out that packs are missing, of those that are there again. */
+export function dropFound(problems: Problem[], isThere: (pack: string) => boolean): void {
+  const left = problems.filter(({ object, text }) => text !== PACK_IS_MISSING || !isThere(packOf(object)));
+  if (left.length < problems.length) problems.splice(0, problems.length, ...left);
+}
+
+/** The name of the pack that a problem's object is. */
+export function packOf(object: string): string {
+  return object.slice(object.indexOf('/') + 1);
+}
+
 /** Adds what was mended, once. */
 export function noteMended(mended: string[], text: string): void {
   if (!mended.includes(text) && mended.length < KEPT_MAX) mended.push(text);

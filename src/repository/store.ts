@@ -26,7 +26,7 @@ import { Marks } from './marks.ts';
 import { recover } from './mend.ts';
 import { MovedSegments } from './moved.ts';
 import { decodeFooter, encodeFooter, encodeTrailer, PACK_TRAILER_BYTES } from './pack.ts';
-import { noteProblem, PACK_IS_MISSING, type Problem } from './problem.ts';
+import { dropFound, noteProblem, PACK_IS_MISSING, type Problem } from './problem.ts';
 import type { SegmentClass } from './segment.ts';
 import { SegmentTable } from './segments.ts';
 import { IdTable, TABLE_ID_BYTES, tableSizeFor } from './table.ts';
@@ -144,11 +144,6 @@ export class Store {
     this.#epoch = epoch;
   }
 
-  /** The epochs of the index objects that can be read. */
-  get indexEpochs(): Iterable<number> {
-    return this.indexes.epochs.values();
-  }
-
   get totals(): StoreTotals {
     return {
       packs: this.segments.packs,
@@ -179,6 +174,7 @@ export class Store {
       .map((pack) => this.segments.packName(pack));
     // after the index, so that no pack that it names can be newer than the listing
     const present = new Set(await this.backend.list('packs'));
+    dropFound(this.problems, (name) => present.has(name));
     const isThere = (name: string) => present.has(name) && !this.marks.doomed.has(name);
     const gone = durable.filter((name) => !isThere(name));
     const named = [...gone, ...this.#fresh.map(({ name }) => name)];
@@ -481,16 +477,8 @@ export class Store {
   }
 
   /**
-   * Reads a sealed segment into `out`, which has SEGMENT_SEALED_MAX_BYTES; its
-   * sealed length.
-   */
-  async read(ordinal: number, out: Buffer): Promise<number> {
-    return (await this.readSealed(ordinal, out)).length;
-  }
-
-  /**
-   * As `read`, with the epoch that it is sealed under. One that was moved to another pack is read there. A missing
-   * or short pack is a Failure of kind 'damaged'.
+   * Reads a sealed segment into `out`, which has SEGMENT_SEALED_MAX_BYTES; one that was moved to another pack is read
+   * there. Its length and epoch. A missing or short pack is a Failure of kind 'damaged'.
    */
   async readSealed(ordinal: number, out: Buffer): Promise<{ length: number; epoch: number }> {
     const found = await this.#readAt(ordinal, out);
@@ -506,7 +494,7 @@ export class Store {
     throw new Failure('read segment', object, { cause: 'pack is missing', kind: 'damaged' });
   }
 
-  /** As `read`; undefined where its pack is gone. */
+  /** As `readSealed`; undefined where its pack is gone. */
   async #readAt(ordinal: number, out: Buffer): Promise<{ length: number; epoch: number } | undefined> {
     const pack = this.segments.packOf(ordinal);
     const open = [...this.#open.values()].find(({ number }) => number === pack);
@@ -565,11 +553,26 @@ export class Store {
     // meanwhile an index may have come that names it, or a verdict
     if (this.segments.packNumber(name) !== undefined || this.marks.doomed.has(name)) return false;
     this.#adopt(record);
+    return this.name(record);
+  }
+
+  /** Has the next index object name a durable pack of the tables, but for a marked one: that only if it is to stay. */
+  name(record: PackRecord): boolean {
+    const { name } = record;
+    if (this.segments.packNumber(name) === undefined) return false;
     if (this.marks.marked.has(name)) {
       this.#unindexedMarked.push(record);
       this.#markedRecords.set(name, record);
     } else this.#noteUnindexed(record);
     return true;
+  }
+
+  /** Durable packs that no index object names, though they are in the tables: it has gone, or cannot be read any more. */
+  async unnamed(): Promise<string[]> {
+    const indexed = await this.indexes.indexed();
+    for (const { name } of [...this.#unindexed, ...this.#unindexedMarked]) indexed.add(name);
+    const packs = [...this.segments.packNumbers()].filter((pack) => this.segments.packBytes(pack) > 0);
+    return packs.map((pack) => this.segments.packName(pack)).filter((name) => !indexed.has(name));
   }
 
   /**

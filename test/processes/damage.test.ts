@@ -110,6 +110,42 @@ describe('damage', () => {
     );
   });
 
+  test('while the daemon runs: what it has read before is read again by a check', async () => {
+    const kinds = ['config', 'keys', 'snapshots', 'log', 'packs'];
+    await on(
+      () => undefined,
+      async () => {
+        assert.match(await rig.ok('check'), /no damage/);
+        for (const [object = ''] of kinds.map(named)) {
+          const [file, copy] = [rig.path('repository', object), rig.path('saved')];
+          fs.copyFileSync(file, copy);
+          flip(object, (size) => size >> 1)(rig.path('repository'));
+          const { code, stderr } = await rig.ctl('check');
+          fs.copyFileSync(copy, file);
+          assert.equal(code, 14, `${object}: ${stderr}`);
+          assert.ok(stderr.includes(path.basename(object)), `${object}: ${stderr}`);
+        }
+        // of the index all is in the packs, too
+        const [index = ''] = named('index');
+        for (const spoil of [flip(index, (size) => size >> 1), () => fs.rmSync(indexes()[0] ?? '')]) {
+          spoil(rig.path('repository'));
+          const { code, stderr } = await rig.ctl('check');
+          assert.equal(code, 0, stderr);
+          assert.match(stderr, /packs that no index named are indexed again by their footers: 2/);
+        }
+        assert.equal((await pulled(0)).files, FILES);
+        await rig.stop();
+        await rig.start();
+        assert.match(await rig.ok('check'), /no damage$/m);
+      },
+    );
+  });
+
+  function indexes(): string[] {
+    const directory = rig.path('repository', 'index');
+    return fs.readdirSync(directory).map((name) => path.join(directory, name));
+  }
+
   test('a pack that is missing, or cut short: even the fast check finds it', async () => {
     const [pack = ''] = named('packs');
     const missing = (repository: string): void => fs.rmSync(path.join(repository, pack));

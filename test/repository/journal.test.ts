@@ -147,6 +147,25 @@ describe('journal', () => {
     for (const each of [next, place.journal(TWO)]) assert.deepEqual(await each.verify(), []);
   });
 
+  test('an entry that is damaged after it was read is found by reading again, and accepting loses nothing', async () => {
+    const place = new Place();
+    const journal = place.journal(ONE, 100);
+    const ids: Buffer[] = [];
+    for (let i = 0; i < 4; i++) ids.push(await place.make(journal));
+    await place.remove(journal, ids[1] ?? NO_ID);
+    place.damaged.add(logName(ONE, 2));
+    assert.deepEqual(await journal.verify(), []);
+    assert.deepEqual(
+      (await journal.verify(true)).map(({ object }) => object),
+      [`log/${logName(ONE, 2)}`],
+    );
+    await journal.accept();
+    const other = place.journal(TWO);
+    assert.deepEqual(await other.verify(), []);
+    place.snapshots.delete(snapshotName(ids[0] ?? NO_ID));
+    assert.equal((await other.verify()).length, 1, 'what the damaged entry said is still known');
+  });
+
   test('an older state is told until it is accepted', async () => {
     const place = new Place();
     const journal = place.journal(ONE);

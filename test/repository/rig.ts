@@ -99,7 +99,7 @@ export async function readChunk(store: Store, ids: Buffer, idOffset: number): Pr
   const ordinal = store.table.lookup(ids, idOffset);
   if (ordinal < 0) return undefined;
   const sealed = Buffer.alloc(SEGMENT_SEALED_MAX_BYTES);
-  const sealedLength = await store.read(ordinal, sealed);
+  const { length: sealedLength } = await store.readSealed(ordinal, sealed);
   const raw = Buffer.alloc(SEGMENT_RAW_MAX_BYTES);
   const { rawLength } = segmentCodec.unpack(sealed.subarray(0, sealedLength), raw);
   const reader = new SegmentReader();

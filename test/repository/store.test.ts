@@ -150,8 +150,8 @@ describe('store', () => {
       await assert.rejects(store.append(bytes, CLASS_DATA, 1, list), { name: 'Failure' });
     await store.flush();
     assert.equal(backend.objects.packs.size, 0);
-    await assert.rejects(store.read(0, Buffer.alloc(SEGMENT_SEALED_MAX_BYTES)), { kind: 'damaged' });
-    await assert.rejects(store.read(-1, Buffer.alloc(SEGMENT_SEALED_MAX_BYTES)), { kind: 'damaged' });
+    await assert.rejects(store.readSealed(0, Buffer.alloc(SEGMENT_SEALED_MAX_BYTES)), { kind: 'damaged' });
+    await assert.rejects(store.readSealed(-1, Buffer.alloc(SEGMENT_SEALED_MAX_BYTES)), { kind: 'damaged' });
   });
 });
 
@@ -269,6 +269,47 @@ describe('store: recovery', () => {
       for (const segment of segments) await assertReads(store, segment);
       assert.deepEqual((await openStore(backend)).problems, []);
     }
+  });
+
+  test('an index that goes, or is damaged, while it is in use is noticed and made again', async () => {
+    const { backend, segments } = await filled();
+    const store = await openStore(backend);
+    const [name, good] = only(backend.objects.index);
+    backend.objects.index.delete(name);
+    await store.refresh();
+    assert.equal((await store.unnamed()).length, 2);
+    await store.recover();
+    assert.deepEqual(await store.unnamed(), []);
+    for (const segment of segments) await assertReads(await openStore(backend), segment);
+    const [again, bytes] = only(backend.objects.index);
+    backend.objects.index.set(again, Buffer.concat([bytes.subarray(0, -1), good.subarray(0, 1)]));
+    await store.indexes.readAgain(store.problems);
+    assert.deepEqual(
+      store.problems.map(({ object }) => object),
+      [`index/${again}`],
+    );
+    await store.recover();
+    assert.deepEqual(store.problems, []);
+    assert.ok(!backend.objects.index.has(again));
+    for (const segment of segments) await assertReads(await openStore(backend), segment);
+    assert.deepEqual((await openStore(backend)).problems, []);
+  });
+
+  test('a pack that is there again is no problem any more', async () => {
+    const { backend, segments } = await filled();
+    const store = await openStore(backend);
+    const [name, object] = only(backend.objects.packs);
+    backend.objects.packs.delete(name);
+    await store.refresh();
+    assert.deepEqual(
+      store.problems.map((problem) => problem.object),
+      [`packs/${name}`],
+    );
+    backend.objects.packs.set(name, object);
+    await store.refresh();
+    await store.recover();
+    assert.deepEqual(store.problems, []);
+    for (const segment of segments) await assertReads(store, segment);
   });
 
   test('a pack whose footer is torn or flipped anywhere is named, and its index kept', async () => {

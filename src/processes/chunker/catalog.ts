@@ -48,13 +48,23 @@ export class Catalog {
   readonly #known = new Map<string, Snapshot>();
   /** names at which no snapshot can come to be any more */
   readonly #void = new Set<string>();
-  /** headers that could not be opened, by name, and why */
-  readonly damaged = new Map<string, string>();
+  #damaged: ReadonlyMap<string, string> = new Map();
   #ordered: Snapshot[] = [];
 
   constructor(storage: Channel, crypto: Channel) {
     this.#storage = storage;
     this.#crypto = crypto;
+  }
+
+  /** Headers that the last list could not open, by name, and why. */
+  get damaged(): ReadonlyMap<string, string> {
+    return this.#damaged;
+  }
+
+  /** Has the next list read every header again: they may have been damaged since. */
+  forget(): void {
+    this.#known.clear();
+    this.#void.clear();
   }
 
   /** All snapshots, oldest first. */
@@ -65,8 +75,10 @@ export class Catalog {
     let changed = wanted.length > 0;
     for (const name of this.#known.keys())
       if (!names.has(name)) changed = this.#known.delete(name) || changed;
-    this.damaged.clear();
-    for (let at = 0; at < wanted.length; ) at += await this.#load(wanted.slice(at, at + BATCH));
+    // of this list alone, and there when it is complete: others may list at the same time
+    const damaged = new Map<string, string>();
+    for (let at = 0; at < wanted.length; ) at += await this.#load(wanted.slice(at, at + BATCH), damaged);
+    this.#damaged = damaged;
     if (changed)
       this.#ordered = [...this.#known.values()].sort(
         (a, b) => a.header.time - b.header.time || (a.name < b.name ? -1 : 1),
@@ -75,16 +87,16 @@ export class Catalog {
   }
 
   /** Loads as many of `names` as storage gives at once; returns how many. */
-  async #load(names: readonly string[]): Promise<number> {
+  async #load(names: readonly string[], damaged: Map<string, string>): Promise<number> {
     const { payload } = await this.#storage.query(GET, { kind: 'snapshots', names: [...names] }, OBJECTS);
     const sealed: { name: string; data: Buffer; epoch: number }[] = [];
     payload.objects.forEach(({ data, why }, i) => {
       const name = names[i] ?? '';
       // one that vanished since the listing is no damage
       if (data === undefined) {
-        if (why !== undefined) this.damaged.set(name, why);
+        if (why !== undefined) damaged.set(name, why);
       } else
-        this.#attempt(name, () => {
+        attempt(name, damaged, () => {
           if (isVoid(data, name)) this.#void.add(name);
           else sealed.push({ name, data: unframeSnapshot(data, name), epoch: headerEpoch(data) });
         });
@@ -93,7 +105,7 @@ export class Catalog {
       const opened = await this.#crypto.query(OPEN_OBJECTS, { kind: 'snapshots', objects: sealed }, OBJECTS);
       opened.payload.objects.forEach(({ data, why }, i) => {
         const name = sealed[i]?.name ?? '';
-        this.#attempt(name, () => {
+        attempt(name, damaged, () => {
           if (data === undefined) throw fromWire({ kind: 'damaged', text: why ?? 'missing' });
           // a copy of its own, not a view that keeps the whole message alive
           const encoded = Buffer.from(data);
@@ -103,14 +115,6 @@ export class Catalog {
     }
     if (payload.objects.length === 0) throw new Failure('read snapshots', '', { cause: 'storage gave none' });
     return payload.objects.length;
-  }
-
-  #attempt(name: string, open: () => void): void {
-    try {
-      open();
-    } catch (error) {
-      this.damaged.set(name, error instanceof Error ? error.message : String(error));
-    }
   }
 
   /** The snapshot that a person means: a UUID, an unambiguous prefix, or `latest`. */
@@ -144,7 +148,7 @@ export class Catalog {
   }
 
   #whyMissing(prefix: string): string {
-    for (const [name, why] of this.damaged) if (name.startsWith(prefix)) return why;
+    for (const [name, why] of this.#damaged) if (name.startsWith(prefix)) return why;
     return 'no such snapshot';
   }
 
@@ -203,5 +207,14 @@ export class Catalog {
       OBJECT,
     );
     return frameSnapshot(payload.data, payload.epoch);
+  }
+}
+
+/** Opens a header; one that cannot be opened is noted. */
+function attempt(name: string, damaged: Map<string, string>, open: () => void): void {
+  try {
+    open();
+  } catch (error) {
+    damaged.set(name, error instanceof Error ? error.message : String(error));
   }
 }

@@ -119,8 +119,10 @@ export class Check {
     const runs = depth === 'sample' ? (request.runs ?? 1) : undefined;
     const turn = runs === undefined ? undefined : memory.turn(runs);
     const isFull = depth === 'full' && request.snapshots.length === 0;
-    const snapshots = await this.#snapshots(request.snapshots);
-    await this.#askStorage();
+    // a daemon lives for long: what it has read before may have been damaged since
+    const again = depth !== 'fast';
+    const snapshots = await this.#snapshots(request.snapshots, again);
+    await this.#askStorage(again);
     await this.#verifyPacks((name) => isFull || isTurn(name, 0, runs, turn));
     const wanted = new Set<number>();
     const checker = await this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted);
@@ -153,8 +155,9 @@ export class Check {
   }
 
   /** Those that are named, or all; a header that cannot be opened is damage. */
-  async #snapshots(names: readonly string[]): Promise<readonly Snapshot[]> {
-    const { catalog } = this.#parts;
+  async #snapshots(names: readonly string[], again: boolean): Promise<readonly Snapshot[]> {
+    const { catalog, journal } = this.#parts;
+    if (again) catalog.forget();
     if (names.length > 0) {
       const found = new Set<Snapshot>();
       for (const name of names) found.add(await catalog.resolve(name, () => true));
@@ -165,14 +168,14 @@ export class Check {
       this.#findings.add(`snapshots/${name}`, why);
       this.damage.snapshots.add(name);
     }
-    for (const { object, text } of await this.#parts.journal.verify()) this.#findings.add(object, text);
+    for (const { object, text } of await journal.verify(again)) this.#findings.add(object, text);
     return all;
   }
 
   /** What storage has found when it read the index: what is wrong, what it mended, what is missing. */
-  async #askStorage(): Promise<void> {
+  async #askStorage(again: boolean): Promise<void> {
     const { storage } = this.#parts;
-    const { payload } = await storage.query(FINDINGS, {}, FINDINGS_ARE);
+    const { payload } = await storage.query(FINDINGS, { again }, FINDINGS_ARE);
     for (const { object, text } of payload.problems) this.#findings.add(object, text);
     this.#notes.push(...payload.mended);
     for (let number = 0; ; number++) {

@@ -3,7 +3,7 @@
  * and by its footer; what was found when the index was read; which packs are
  * missing. It holds no keys, so what is in segments is for the chunker to verify.
  */
-import { describe } from '../../error.ts';
+import { describe, Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
@@ -18,19 +18,26 @@ import {
 import { INDEX_ID_BYTES, type PackRecord } from '../../repository/index.ts';
 import { missingPacks } from '../../repository/mend.ts';
 import { readFooter } from '../../repository/pack.ts';
+import { checkPlain } from '../../repository/plain.ts';
+import { noteProblem, problemOf } from '../../repository/problem.ts';
 import type { Store } from '../../repository/store.ts';
 
 const TEXT_MAX_CHARS = 1024;
 const MENDED_MAX = 64;
+const PROBLEMS_MAX = 4096;
 
-/** Answers what the chunker asks. */
-export function serveChecks(store: Store, chunker: Channel): void {
+/** Answers what the chunker asks; `config` is the configuration object that the repository was opened with. */
+export function serveChecks(store: Store, config: Buffer, chunker: Channel): void {
   chunker.handler(VERIFY_PACK, async (message: Received<PayloadOf<typeof VERIFY_PACK.shape>>) => {
     const { pack, footer } = message.payload;
     chunker.reply(message, PACK_IS, await verifyPack(store, pack, footer === 1));
   });
-  chunker.handler(FINDINGS, (message) => {
-    const problems = store.problems.map(({ object, text }) => ({
+  chunker.handler(FINDINGS, async (message) => {
+    await store.refresh();
+    const plain = await checkPlain(store.backend, config);
+    if (message.payload.again) await store.indexes.readAgain(store.problems);
+    await mendIndex(store);
+    const problems = [...plain, ...store.problems].slice(0, PROBLEMS_MAX).map(({ object, text }) => ({
       object,
       text: text.slice(0, TEXT_MAX_CHARS),
     }));
@@ -44,6 +51,20 @@ export function serveChecks(store: Store, chunker: Channel): void {
     const record = missing[number];
     chunker.reply(message, MISSING_IS, { name: record?.name ?? '', ids: record ? idsOf(record) : NO_IDS });
   });
+}
+
+/** An index that was lost or damaged meanwhile is made again, as when the repository is opened; where that fails, it stays a problem. */
+async function mendIndex(store: Store): Promise<void> {
+  const indexed = await store.indexes.indexed();
+  // one that was missing may have been put back
+  const isBack = store.orphans.some((name) => indexed.has(name));
+  if (!isBack && store.indexes.damaged.size === 0 && (await store.unnamed()).length === 0) return;
+  try {
+    await store.recover();
+  } catch (error) {
+    if (!(error instanceof Failure)) throw error;
+    noteProblem(store.problems, problemOf('index', error));
+  }
 }
 
 const NO_IDS = Buffer.alloc(0);

@@ -39,12 +39,15 @@ const VOID_MAX_BYTES = 128;
 export interface Opening {
   /** Throws before READ_KEYS. */
   backend(): FsBackend;
+  /** The configuration object that the parent opened it with. Throws before READ_KEYS. */
+  config(): Buffer;
   /** From now on epochs are those of this store. */
   loaded(store: Store): void;
 }
 
 export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsOptions): Opening {
   let backend: FsBackend | undefined;
+  let config: Buffer | undefined;
   let store: Store | undefined;
   const opened = (): FsBackend => {
     if (backend === undefined) throw new Failure('use repository', '', { cause: 'it is not open yet' });
@@ -56,7 +59,9 @@ export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsO
   };
   parent.handler(READ_KEYS, async (message) => {
     backend ??= await FsBackend.open('/', options);
-    parent.reply(message, KEYS_ARE, await readKeys(backend));
+    const keys = await readKeys(backend);
+    config ??= keys.config;
+    parent.reply(message, KEYS_ARE, keys);
   });
   parent.handler(KEY_NAMES, async (message) => {
     parent.reply(message, KEY_NAMES_ARE, { names: await keyNames(opened()) });
@@ -86,6 +91,10 @@ export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsO
   });
   return {
     backend: opened,
+    config: () => {
+      if (config === undefined) throw new Failure('use repository', '', { cause: 'it is not open yet' });
+      return config;
+    },
     loaded: (opening) => {
       store = opening;
     },
@@ -131,7 +140,7 @@ async function countEpochs(store: Store): Promise<Counted> {
     count.segments++;
     count.bytes += sealedLength;
   }
-  for (const epoch of store.indexEpochs) under(epoch).objects++;
+  for (const epoch of store.indexes.epochs.values()) under(epoch).objects++;
   for (const kind of SEALED_KINDS)
     for (const name of await store.backend.list(kind)) {
       const epoch = await epochOf(store, kind, name);
