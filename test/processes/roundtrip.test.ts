@@ -110,66 +110,56 @@ describe('a tree of every odd kind', () => {
 });
 
 describe('repositories of every kind', () => {
-  const KINDS = {
-    'compression none': 'compression none',
-    'compression zstd 19': 'compression zstd 19',
-  } as const;
-  for (const [name, statement] of Object.entries(KINDS))
-    test(`${name}, with a key file`, async (t) => {
-      const rig = new Rig();
-      t.after(() => rig.end());
-      rig.configure(`repository "r" at "${rig.path('repository')}" { key file "${rig.keyFile()}", ${statement} }
-source "home" { path "${rig.path('home')}" }`);
-      await roundTrip(rig);
-      const stored = [...objects(rig.path('repository'))]
-        .filter(([name]) => name !== 'reserve')
+  const KINDS: Readonly<Record<string, (rig: Rig) => string>> = {
+    none: (rig) => `key file "${rig.keyFile()}", compression none`,
+    zstd: (rig) => `key file "${rig.keyFile()}", compression zstd 19`,
+    plain: () => 'no encryption, compression none',
+    secret: (rig) => `passphrase file "${rig.path('pass')}", compression none`,
+  };
+  let rig: Rig;
+  before(async () => {
+    rig = new Rig();
+    fs.writeFileSync(rig.path('pass'), 'correct horse battery staple\n', { mode: 0o600 });
+    const repositories = Object.entries(KINDS).map(
+      ([name, kind]) => `repository "${name}" at "${rig.path(name)}" { ${kind(rig)} }\n`,
+    );
+    rig.configure(`${repositories.join('')}source "home" { path "${rig.path('home')}" }`);
+    plantOrdinary(mkdir(rig.path('home')));
+    fs.writeFileSync(path.join(rig.path('home'), 'zeros'), Buffer.alloc(1 << 20));
+    await rig.start();
+  });
+  after(() => rig.end());
+
+  for (const name of Object.keys(KINDS))
+    test(`${name}: what was pushed comes back`, async () => {
+      await rig.ok('on', name, 'create');
+      const id = await rig.push('home', 'on', name);
+      assert.match(await rig.ok('on', name, 'check'), /no damage/);
+      await rig.ok('on', name, 'pull', '-to', rig.path(`out ${name}`), id);
+      assertSame(rig.path('home'), rig.path(`out ${name}`));
+      const stored = [...objects(rig.path(name))]
+        .filter(([object]) => object !== 'reserve')
         .reduce((sum, [, size]) => sum + size, 0);
       // 1 MB of zeros is all that shrinks
-      assert.equal(stored > 4 << 20, name === 'compression none');
+      assert.equal(stored > 4 << 20, name !== 'zstd');
+      const [info] = await rig.json('on', name, 'info');
+      assert.equal(info?.encryption, name !== 'plain');
+      // also without encryption all is sealed, with keys that are no secret
+      for (const text of ['hello, world', 'noise', 'file 7', rig.path('home')])
+        assert.equal(holds(rig.path(name), text), false, text);
+      assert.equal(holds(rig.path(`out ${name}`), 'hello, world'), true);
     });
-
-  test('no encryption, and no key in the configuration', async (t) => {
-    const rig = new Rig();
-    t.after(() => rig.end());
-    rig.configure(`repository "r" at "${rig.path('repository')}" { no encryption, compression none }
-source "home" { path "${rig.path('home')}" }`);
-    await roundTrip(rig);
-    assert.equal((await rig.json('info'))[0]?.encryption, false);
-  });
-
-  test('a passphrase; and no name, content or size is in what is stored', async (t) => {
-    const rig = new Rig();
-    t.after(() => rig.end());
-    fs.writeFileSync(rig.path('pass'), 'correct horse battery staple\n', { mode: 0o600 });
-    rig.configure(`repository "r" at "${rig.path('repository')}" { passphrase file "${rig.path('pass')}", compression none }
-source "home" { path "${rig.path('home')}" }`);
-    await roundTrip(rig);
-    for (const text of ['hello, world', 'noise', 'file 7', rig.path('home')])
-      assert.equal(holds(rig, text), false, text);
-  });
 });
-
-async function roundTrip(rig: Rig): Promise<void> {
-  plantOrdinary(mkdir(rig.path('home')));
-  fs.writeFileSync(path.join(rig.path('home'), 'zeros'), Buffer.alloc(1 << 20));
-  await rig.start();
-  await rig.ok('create');
-  const id = await rig.push();
-  assert.match(await rig.ok('check'), /no damage/);
-  await rig.ok('pull', '-to', rig.path('out'), id);
-  assertSame(rig.path('home'), rig.path('out'));
-}
 
 function mkdir(directory: string): string {
   fs.mkdirSync(directory);
   return directory;
 }
 
-/** Whether an object of the repository holds the text as it is. */
-function holds(rig: Rig, text: string): boolean {
-  const repository = rig.path('repository');
-  return [...objects(repository).keys()].some((name) =>
-    fs.readFileSync(path.join(repository, name)).includes(text),
+/** Whether a file below the directory holds the text as it is. */
+function holds(directory: string, text: string): boolean {
+  return [...objects(directory).keys()].some((name) =>
+    fs.readFileSync(path.join(directory, name)).includes(text),
   );
 }
 
