@@ -133,11 +133,7 @@ export class Catalog {
     const found =
       prefix.length < PREFIX_MIN_CHARS ? [] : visible.filter(({ name }) => name.startsWith(prefix));
     const [only] = found;
-    if (only === undefined)
-      throw new Failure('find snapshot', wanted, {
-        cause: this.#whyMissing(prefix),
-        remedy: 'plakarctl ls lists them',
-      });
+    if (only === undefined) throw this.#missing(wanted, prefix);
     if (found.length > 1)
       throw new Failure('find snapshot', wanted, {
         cause: `${found.length} snapshots begin so`,
@@ -147,9 +143,12 @@ export class Catalog {
     return only;
   }
 
-  #whyMissing(prefix: string): string {
-    for (const [name, why] of this.#damaged) if (name.startsWith(prefix)) return why;
-    return 'no such snapshot';
+  #missing(wanted: string, prefix: string): Failure {
+    const operation = 'find snapshot';
+    for (const [name, cause] of this.#damaged)
+      if (name.startsWith(prefix))
+        return new Failure(operation, name, { cause, kind: 'damaged', remedy: 'see plakarctl repair' });
+    return new Failure(operation, wanted, { cause: 'no such snapshot', remedy: 'plakarctl ls lists them' });
   }
 
   /**

@@ -207,7 +207,7 @@ export class Clean {
     return new Failure('follow', object, {
       cause,
       kind: 'damaged',
-      remedy: 'plakarctl check names what is damaged; rm removes it',
+      remedy: 'plakarctl check names what is damaged, repair mends it',
     });
   }
 
