@@ -4,7 +4,7 @@
  * it may have, answers the few questions that control may ask, and brings back
  * what dies. It is outside the data path, and serves nobody else.
  */
-import { chmodSync, chownSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { availableParallelism, hostname } from 'node:os';
 import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
@@ -42,6 +42,7 @@ import { child } from '../privsep/declare.ts';
 import { TRACED } from '../privsep/messages.ts';
 import type { Exit } from '../privsep/start.ts';
 import { Supervisor, type SupervisorOptions } from '../privsep/supervise.ts';
+import { ownSocket, type SocketOwner } from '../sys/server.ts';
 import { closeAll } from '../sys/socket.ts';
 import { VERSION } from '../version.ts';
 import {
@@ -54,7 +55,7 @@ import {
   socketGroup,
   userOf,
 } from './parent/configuration.ts';
-import { ControlProcess } from './parent/control.ts';
+import { ControlProcess, refuseSecond } from './parent/control.ts';
 import { makeEmptyDirectory } from './parent/empty.ts';
 import { Falls } from './parent/falls.ts';
 import { type GroupTools, RepositoryGroup } from './parent/group.ts';
@@ -65,6 +66,7 @@ import { MetricsFile } from './parent/metricsfile.ts';
 import type { ServiceManager } from './parent/notify.ts';
 import { scannerSettings } from './parent/scanner.ts';
 import { Scheduler } from './parent/schedule.ts';
+import { holdState } from './parent/state.ts';
 import { tasksOf } from './parent/tasks.ts';
 import { Traces } from './parent/traces.ts';
 import { ConfigurationWatch } from './parent/watch.ts';
@@ -194,7 +196,10 @@ export class Parent {
 
   /** Starts everything; resolves when clients can connect. */
   async start(): Promise<void> {
-    const { socket, sources, repositories } = this.#configuration;
+    const { socket, sources, repositories, state } = this.#configuration;
+    refuseSecond(socket.path);
+    const held = holdState(state);
+    this.#supervisor.atEnd(() => closeSync(held));
     makeEmptyDirectory();
     for (const source of sources) this.#declareScanner(source);
     for (const repository of repositories)
@@ -315,8 +320,7 @@ export class Parent {
     this.#tools(next);
     // from here on nothing is refused
     this.#configuration = next;
-    chownSync(next.socket.path, 0, gid);
-    chmodSync(next.socket.path, next.socket.mode);
+    this.#ownSocket(next.socket.path, { gid, mode: next.socket.mode });
     const rolesChanged = before.users.scanner !== next.users.scanner;
     for (const name of changed(before.sources, next.sources, rolesChanged))
       this.#jobs.change('source', name, () => this.#changeSource(name));
@@ -329,6 +333,18 @@ export class Parent {
     this.#onDisk = '';
     warnShort(this.#configuration, this.#options.log);
     log.info(`reloaded ${path}`, { process: 'parent' });
+  }
+
+  /** A socket that somebody has removed is no reason to leave the rest as it was. */
+  #ownSocket(path: string, owner: SocketOwner): void {
+    try {
+      ownSocket(path, owner);
+    } catch (error) {
+      const remedy = 'clients cannot connect; restart plakard';
+      this.#options.log.error(describe(new Failure('reload', '', { cause: error, remedy })), {
+        process: 'parent',
+      });
+    }
   }
 
   /** The files changed: says so where they mean something else than what runs, or applies them if it may. */

@@ -27,6 +27,8 @@ import { NAME, type Name, putName, putSecondName, SECOND_NAME } from './names.ts
 import { NUMBERS } from './numbers.ts';
 
 const TWO_32 = 0x1_0000_0000;
+/** LOCK_EX | LOCK_NB. */
+const LOCK_EX_NB = 6;
 /** STATX_BASIC_STATS | STATX_MNT_ID. */
 const STATX_WANTED = 0x17ff;
 
@@ -175,6 +177,11 @@ export function openBeneath(dirfd: number, path: Name, flags: number, mode: numb
   writeWord(how, mode, 8);
   writeWord(how, resolve, 16);
   return syscall(NUMBERS.openat2, dirfd, NAME, HOW, 24);
+}
+
+/** Locks an open file until it is closed, if nobody else has: 0 or -errno (-EAGAIN if somebody has). */
+export function lockFile(fd: number): number {
+  return syscall(NUMBERS.flock, fd, LOCK_EX_NB);
 }
 
 /** Makes `fd`, an open directory, the current one. 0 or -errno. */

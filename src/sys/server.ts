@@ -3,11 +3,12 @@
  * control process that serves it: node:net cannot make one without serving it,
  * and does not tell who called.
  */
-import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, closeSync, fstatSync, lstatSync, unlinkSync } from 'node:fs';
 import { Failure } from '../error.ts';
 import { check } from './errno.ts';
 import { addressOf, pinned, syscall } from './foreign.ts';
 import { NUMBERS } from './numbers.ts';
+import { openPath } from './path.ts';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -33,7 +34,7 @@ export interface SocketOwner {
  * anybody can connect. A socket file that is there is replaced: the caller has
  * made sure that nobody serves it.
  */
-export function listenUnix(path: string, { gid, mode }: SocketOwner): number {
+export function listenUnix(path: string, owner: SocketOwner): number {
   const bytes = Buffer.from(path);
   if (bytes.length > PATH_MAX_BYTES)
     throw new Failure('listen on', path, { cause: 'the path is too long for a socket' });
@@ -52,19 +53,36 @@ export function listenUnix(path: string, { gid, mode }: SocketOwner): number {
   } finally {
     process.umask(former);
   }
-  chownSync(path, 0, gid);
-  chmodSync(path, mode);
+  ownSocket(path, owner);
   check(syscall(NUMBERS.listen, fd, BACKLOG), 'listen', path);
   return fd;
+}
+
+/** Gives a socket file its group and mode. Nothing else, wherever a link may lead. */
+export function ownSocket(path: string, { gid, mode }: SocketOwner): void {
+  let fd = -1;
+  try {
+    fd = openPath(path);
+    if (!fstatSync(fd).isSocket()) throw notSocket(path);
+    chownSync(`/proc/self/fd/${fd}`, 0, gid);
+    chmodSync(`/proc/self/fd/${fd}`, mode);
+  } catch (cause) {
+    throw new Failure('own', path, { cause });
+  } finally {
+    if (fd >= 0) closeSync(fd);
+  }
 }
 
 /** Removes a socket file, if there is one; anything else there is a Failure. */
 export function removeSocket(path: string): void {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return;
-  if (!stat.isSocket())
-    throw new Failure('listen on', path, { cause: 'there is something that is not a socket' });
+  if (!stat.isSocket()) throw notSocket(path);
   unlinkSync(path);
+}
+
+function notSocket(path: string): Failure {
+  return new Failure('listen on', path, { cause: 'there is something that is not a socket' });
 }
 
 const groups = pinned(4 * GROUPS_MAX);

@@ -9,6 +9,8 @@ import type { Encryption } from '../../src/config/config.ts';
 import { describe as describeError, kindOf } from '../../src/error.ts';
 import { readCredential, wipe } from '../../src/processes/parent/credential.ts';
 import { checkRepository, makeRepositoryDirectory } from '../../src/processes/parent/directory.ts';
+import { holdState } from '../../src/processes/parent/state.ts';
+import { listenUnix, ownSocket } from '../../src/sys/server.ts';
 
 const STRANGER = 61042;
 const STORAGE = { uid: 61003, gid: 61004 };
@@ -139,4 +141,46 @@ describe('a key file', () => {
     );
     assert.equal(descriptors(), before);
   });
+});
+
+describe('the state directory', () => {
+  test('is made for root alone, and used by one daemon at a time', () => {
+    const before = descriptors();
+    const held = holdState(at('state'));
+    assert.equal(fs.statSync(at('state')).mode & 0o777, 0o700);
+    assert.throws(
+      () => holdState(at('state')),
+      (error) =>
+        kindOf(error) === 'busy' &&
+        /use state directory .*another plakard uses it/.test(describeError(error)),
+    );
+    fs.closeSync(held);
+    fs.closeSync(holdState(at('state')));
+    assert.equal(descriptors(), before);
+  });
+
+  test('is refused where others could write to it', () => {
+    const reason = (name: string): string => refusal(() => holdState(at(name)));
+    fs.mkdirSync(at('shared'));
+    fs.chmodSync(at('shared'), 0o777);
+    assert.match(reason('shared'), /others than root may write to it \(chown root .*shared; chmod 700/);
+    fs.mkdirSync(at('given'));
+    fs.chownSync(at('given'), STRANGER, STRANGER);
+    assert.match(reason('given'), /others than root may write to it/);
+    link(at('state'), 'elsewhere', STRANGER);
+    assert.match(reason('elsewhere'), /follow link/);
+  });
+});
+
+test('a socket gets its group and mode, and nothing else does', () => {
+  const fd = listenUnix(at('socket'), { gid: 61077, mode: 0o660 });
+  const { gid, mode } = fs.statSync(at('socket'));
+  assert.deepEqual([gid, mode & 0o777], [61077, 0o660]);
+  fs.closeSync(fd);
+  fs.rmSync(at('socket'));
+  // as whoever owns the directory could have it
+  link(at('key'), 'socket', STRANGER);
+  for (const target of [at('key'), at('socket')])
+    assert.throws(() => ownSocket(target, { gid: 61077, mode: 0o666 }), /own/);
+  assert.deepEqual([fs.statSync(at('key')).gid, fs.statSync(at('key')).mode & 0o777], [0, 0o600]);
 });

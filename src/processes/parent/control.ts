@@ -4,7 +4,7 @@
  * the parent keeps the descriptor, so that clients which connect while control
  * is away are served when it is back.
  */
-import { closeSync, unlinkSync } from 'node:fs';
+import { closeSync, lstatSync, unlinkSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, Failure } from '../../error.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
@@ -59,14 +59,18 @@ export class ControlProcess {
 
   /** Makes the socket and starts the process; resolves when clients can connect. */
   async start(path: string, owner: SocketOwner): Promise<void> {
-    refuseSecond(path);
     await this.#launch();
     const { supervisor } = this.#tools;
+    // somebody may have come meanwhile
+    refuseSecond(path);
     const listening = listenUnix(path, owner);
     this.#listening = listening;
+    const { ino, dev } = lstatSync(path);
     supervisor.atEnd(() => {
-      unlinkSync(path);
       closeSync(listening);
+      // what another daemon has made in its place stays
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (found?.ino === ino && found.dev === dev) unlinkSync(path);
     });
     await this.#listen();
   }
@@ -133,7 +137,7 @@ export class ControlProcess {
 }
 
 /** Throws if somebody serves the socket already; one that a dead daemon left is no obstacle. */
-function refuseSecond(path: string): void {
+export function refuseSecond(path: string): void {
   let fd: number;
   try {
     fd = connectUnix(path, CONNECT_TIMEOUT_MS);
