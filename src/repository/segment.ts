@@ -50,9 +50,9 @@ export const HEAD_BYTES = NONCE_BYTES + SEGMENT_HEADER_BYTES;
 const STORED = 0;
 const ZSTD = 1;
 
-/** Lays chunks in a slot, then the table behind them. */
+/** Lays chunks in a slot, then the table behind them. Used again: its own tables are 288 KiB. */
 export class SegmentWriter {
-  readonly buffer: Buffer;
+  buffer: Buffer;
   readonly kind: SegmentClass;
   readonly #lengths = new Uint32Array(SEGMENT_CHUNKS_MAX);
   readonly #ids = Buffer.alloc(SEGMENT_CHUNKS_MAX * CHUNK_ID_BYTES);
@@ -64,6 +64,13 @@ export class SegmentWriter {
   constructor(buffer: Buffer, kind: SegmentClass) {
     this.buffer = buffer;
     this.kind = kind;
+  }
+
+  /** Begins another segment, in `buffer`. */
+  begin(buffer: Buffer): void {
+    this.buffer = buffer;
+    this.offset = 0;
+    this.count = 0;
   }
 
   /** Whether a chunk of `length` bytes can still be put at `offset` and appended. */
@@ -91,7 +98,7 @@ export class SegmentWriter {
     this.count++;
   }
 
-  /** The ids so far, 32 bytes each: a view. */
+  /** The ids so far, 32 bytes each: a view until the next segment begins. */
   get ids(): Buffer {
     return this.#ids.subarray(0, this.count * CHUNK_ID_BYTES);
   }

@@ -51,6 +51,8 @@ export class SegmentStore {
   failure: Failure | undefined;
   readonly #parts: StoreParts;
   readonly #open: (OpenSegment | undefined)[] = [undefined, undefined, undefined];
+  /** by class: a segment's tables are used again for the next, as clearing and collecting them takes longer than filling */
+  readonly #writers: (SegmentWriter | undefined)[] = [];
   readonly #underWay = new Set<number>();
   #sequence = 0;
   #worker = 0;
@@ -137,7 +139,11 @@ export class SegmentStore {
 
   #start(which: SegmentClass, slot: number): OpenSegment {
     const buffer = this.#parts.ring.slot(slot).subarray(0, SEGMENT_RAW_MAX_BYTES);
-    const segment = { slot, writer: new SegmentWriter(buffer, which) };
+    const used = this.#writers[which];
+    const writer = used ?? new SegmentWriter(buffer, which);
+    if (used === undefined) this.#writers[which] = writer;
+    else used.begin(buffer);
+    const segment = { slot, writer };
     this.#open[which] = segment;
     return segment;
   }
