@@ -11,13 +11,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { parseStatus } from '../../src/privsep/threads.ts';
 import type { ParentOptions } from '../../src/processes/parent.ts';
 import { RUNTIME_FLAGS } from '../installed.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const PLAKARCTL = path.join(ROOT, 'src/plakarctl.ts');
 const MAIN = fileURLToPath(new URL('main.ts', import.meta.url));
-const USERS = { control: 61001, scanner: 61001, chunker: 61002, crypto: 61002, storage: 61003 };
+export const USERS = { control: 61001, scanner: 61001, chunker: 61002, crypto: 61002, storage: 61003 };
 
 /** What a command came to. */
 interface Outcome {
@@ -37,10 +38,15 @@ interface Status {
   readonly [field: string]: unknown;
 }
 
-/** Whether a process exists that is not yet dead. */
-export function lives(pid: number): boolean {
+/** Whether a process exists that is not yet dead; of `parent`, where that is said. Numbers come again, for threads too. */
+export function lives(pid: number, parent?: number): boolean {
   try {
-    return !/^State:\s+[ZX]/m.test(fs.readFileSync(`/proc/${pid}/status`, 'latin1'));
+    const {
+      State = '',
+      Tgid,
+      PPid,
+    } = Object.fromEntries(parseStatus(fs.readFileSync(`/proc/${pid}/status`, 'latin1')));
+    return Tgid === String(pid) && !/^[ZX]/.test(State) && (parent === undefined || PPid === String(parent));
   } catch {
     return false;
   }

@@ -56,9 +56,9 @@ describe('a hook', () => {
     const command = `sleep 600 & echo $$ $! > ${fifo}; wait`;
     const parent = spawn(process.execPath, [PROGRAM, command, USER, PATIENCE_MS], { stdio: 'ignore' });
     const pids = (await fs.promises.readFile(fifo, 'utf8')).trim().split(' ').map(Number);
-    assert.equal(pids.filter(lives).length, 2);
+    assert.equal(pids.filter((pid) => lives(pid)).length, 2);
     parent.kill('SIGKILL');
     await once(parent, 'exit');
-    while (pids.some(lives)) await new Promise((resolve) => setImmediate(resolve));
+    while (pids.some((pid) => lives(pid))) await new Promise((resolve) => setImmediate(resolve));
   });
 });

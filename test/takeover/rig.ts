@@ -208,7 +208,8 @@ export class TakenRig {
         await this.push().catch(() => undefined);
       }
     }
-    while (ROLES.some((role) => this.#taken(role).some(lives))) await this.push().catch(() => undefined);
+    while (ROLES.some((role) => this.#taken(role).some((pid) => lives(pid, this.pid))))
+      await this.push().catch(() => undefined);
     await this.goesOn();
   }
 
