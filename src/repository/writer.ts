@@ -80,7 +80,7 @@ export class WriterLease {
     if (made) return;
     throw new Failure('commit', `snapshots/${this.snapshot}`, {
       cause: 'this writer gave no sign of life, and a cleanup has taken its lease',
-      remedy: 'push again: what was stored is used',
+      remedy: 'push again: what is left of it is used',
     });
   }
 
