@@ -27,6 +27,7 @@ import {
 import { RUNTIME_FLAGS } from '../installed.ts';
 import { lives } from '../parent/daemon.ts';
 import { entriesOf, type Life } from './taken.ts';
+import type { Outcomes, tryMemory } from './walls.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
 const MAIN = path.join(import.meta.dirname, 'main.ts');
@@ -223,6 +224,16 @@ export class TakenRig {
   /** What attackers of a role noted about themselves. */
   notes(role: string): string[] {
     return this.#entries(role, 'note').map(String);
+  }
+
+  /** What the kernel refused the first process of a role. */
+  walls(role: string): Outcomes {
+    return JSON.parse(String(this.#entries(role, 'walls')[0] ?? '{}'));
+  }
+
+  /** What came of changing each memory that a role was given. */
+  memories(role: string): ReturnType<typeof tryMemory>[] {
+    return this.#entries(role, 'memory').flatMap((each) => JSON.parse(String(each)));
   }
 
   #entries(role: string, entry: string): Buffer[] {

@@ -7,19 +7,23 @@
 import fs from 'node:fs';
 import net from 'node:net';
 import { Channel } from '../../src/ipc/channel.ts';
+import type { CallName } from '../../src/privsep/calls.ts';
 import { type ChildContext, childArguments, type Roles, runChild } from '../../src/privsep/child.ts';
 import { REQUESTS } from '../../src/processes/requests.ts';
 import { Attack, Random } from './attack.ts';
+import { callOn, tryMemory, tryWalls } from './walls.ts';
 
-/** A life of a role that is taken over, and the seed of what it then does. */
+/** A life of a role that is taken over, and the seed of what it then does; or the one call that it makes. */
 export interface Life {
   readonly role: string;
   readonly seed: number;
+  readonly call?: CallName;
+  readonly thread?: 'main' | 'pool';
 }
 
-/** What is recorded: bytes as they came, keys as they were given, and what an attack did. */
-export type Entry = 'bytes' | 'key' | 'note';
-const TAGS: Readonly<Record<Entry, number>> = { bytes: 0, key: 1, note: 2 };
+/** What is recorded: bytes as they came, keys as they were given, what an attack did, and what the kernel refused. */
+export type Entry = 'bytes' | 'key' | 'note' | 'walls' | 'memory';
+const TAGS: Readonly<Record<Entry, number>> = { bytes: 0, key: 1, note: 2, walls: 3, memory: 4 };
 /** As long as a child whose message must not be survived may go on. */
 const SURVIVED_MS = 10_000;
 /** Of a descriptor that was given. */
@@ -90,6 +94,7 @@ function recordAll(file: string): void {
   Channel.prototype.handler = function (type, handle) {
     handler.call(this, type, (message) => {
       for (const fd of message.fds) recordDescriptor(fd);
+      if (type.name === 'rings') record('memory', Buffer.from(JSON.stringify(message.fds.map(tryMemory))));
       if (/^(chunker|crypto) keys$/.test(type.name)) recordKeys(message.payload);
       return handle(message as never);
     });
@@ -97,12 +102,37 @@ function recordAll(file: string): void {
 }
 
 /** The seed of this child's life, if it is the next to be taken over; strikes it off the plan. */
-function takePlan(file: string, role: string): number | undefined {
+function takePlan(file: string, role: string): Life | undefined {
   const [next, ...later] = JSON.parse(fs.readFileSync(file, 'utf8')) as Life[];
   if (next?.role !== role) return undefined;
   fs.writeFileSync(`${file}.${process.pid}`, JSON.stringify(later));
   fs.renameSync(`${file}.${process.pid}`, file);
-  return next.seed;
+  return next;
+}
+
+/** Tries what the kernel has to refuse, and goes on as the role. */
+function tried(load: Roles[string]): Roles[string] {
+  return async () => {
+    const real = await load();
+    return async (context) => {
+      record('walls', Buffer.from(JSON.stringify(await tryWalls())));
+      await real(context);
+    };
+  };
+}
+
+/** Makes one call, which it must not survive. */
+function calling({ call, thread }: Life, load: Roles[string]): Roles[string] {
+  return async () => {
+    const real = await load();
+    return async (context) => {
+      await real(context);
+      void context.begun.then(async () => {
+        await callOn(thread ?? 'main', call ?? 'execve');
+        record('note', Buffer.from(`${context.name}: SURVIVED ${call}`));
+      });
+    };
+  };
 }
 
 async function attackNow(attack: Attack, random: Random, context: ChildContext): Promise<void> {
@@ -126,19 +156,23 @@ export async function runTaken(directory: string): Promise<void> {
   if (named === undefined) throw new Error('no role given');
   const { role } = named;
   recordAll(`${directory}/${role}.record`);
-  const seed = takePlan(`${directory}/plan.json`, role);
-  if (seed === undefined) return await runChild(ROLES, REQUESTS);
-  record('note', Buffer.from(`began ${process.pid}, seed ${seed}`));
-  const random = new Random(seed);
+  const life = takePlan(`${directory}/plan.json`, role);
   const load = ROLES[role];
+  if (load === undefined) throw new Error(`there is no role ${role}`);
+  const isFirst = fs.fstatSync(RECORD).size === 0;
+  if (life === undefined) return await runChild(isFirst ? { [role]: tried(load) } : ROLES, REQUESTS);
+  const { seed } = life;
+  record('note', Buffer.from(`began ${process.pid}, seed ${seed}`));
+  if (life.call !== undefined) return await runChild({ [role]: calling(life, load) }, REQUESTS);
+  const random = new Random(seed);
   const taken: Roles = {
     [role]: async () => {
-      const real = await load?.();
+      const real = await load();
       return async (context) => {
         const attack = new Attack(random, context);
         if (random.under(2) === 0) attack.bendAll(random.pick([1, 3, 20]));
         if (random.under(8) === 0) attack.say();
-        await real?.(context);
+        await real(context);
         void attackNow(attack, random, context);
       };
     },
