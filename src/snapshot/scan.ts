@@ -67,6 +67,8 @@ class Scans {
   readonly #channel: Channel;
   readonly #options: ScanOptions;
   #current: Current | undefined;
+  /** the job whose walk of a watched source is about to begin */
+  #beginning: number | undefined;
   /** a watched source's walk whose snapshot is not durable yet */
   #owed: { readonly job: number; readonly watch: WatchedWalk } | undefined;
   /** what the last good walk of a watched source left */
@@ -78,18 +80,21 @@ class Scans {
     this.#channel = channel;
     this.#options = options;
     options.watched?.joined();
-    channel.handler(SCAN, async ({ payload }) => {
-      try {
-        const watch = await options.watched?.begin(this.#base, payload.parent);
-        this.#owed = watch && { job: payload.job, watch };
-        this.#current = this.#begin(payload, watch);
-        const visits = watch?.visits && encodeVisits(watch.visits);
-        if (payload.parent !== undefined) channel.message(SCAN_BEGUN, { job: payload.job, visits });
-      } catch (error) {
-        this.#fail(payload.job, error);
-        return;
+    channel.handler(SCAN, ({ payload }) => {
+      const { watched } = options;
+      // nodes of the parent come at once where nobody says what is visited: the walk has to be there
+      if (watched === undefined) {
+        this.#start(payload, undefined);
+        return undefined;
       }
-      this.#last = this.#last.then(() => this.#run());
+      this.#beginning = payload.job;
+      return watched
+        .begin(this.#base, payload.parent)
+        .then((watch) => {
+          if (this.#beginning === payload.job) this.#start(payload, watch);
+          else watched.abandoned(watch);
+        })
+        .catch((error: unknown) => this.#fail(payload.job, error));
     });
     channel.handler(NODES, ({ payload }) => {
       const old = this.#of(payload.job)?.old;
@@ -101,6 +106,7 @@ class Scans {
     });
     channel.handler(SCAN_FAILED, ({ payload }) => {
       const failure = fromWire(payload);
+      if (this.#beginning === payload.job) this.#beginning = undefined;
       this.#of(payload.job)?.walker.cancel(failure);
       this.#abandon(payload.job);
       options.onFailed?.(failure);
@@ -114,8 +120,27 @@ class Scans {
     });
   }
 
+  #start(asked: PayloadOf<typeof SCAN.shape>, watch: WatchedWalk | undefined): void {
+    const { job, parent } = asked;
+    try {
+      this.#beginning = undefined;
+      this.#owed = watch && { job, watch };
+      this.#current = this.#begin(asked, watch);
+      const visits = watch?.visits && encodeVisits(watch.visits);
+      if (parent !== undefined) this.#channel.message(SCAN_BEGUN, { job, visits });
+    } catch (error) {
+      this.#fail(job, error);
+      return;
+    }
+    this.#last = this.#last.then(() => this.#run());
+  }
+
   /** The channel is gone, and with it the walk that was under way. */
   end(): void {
+    this.#beginning = undefined;
+    this.#current?.walker.cancel(
+      new Failure('walk', this.#options.paths.join(', '), { cause: 'nobody takes it' }),
+    );
     if (this.#owed !== undefined) this.#abandon(this.#owed.job);
     this.#options.watched?.parted();
   }

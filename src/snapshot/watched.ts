@@ -208,6 +208,7 @@ export class Watched {
 
   /** The walk, or its snapshot, came to nothing: what it was to see is told again. */
   abandoned(walk: WatchedWalk): void {
+    changeDirectory(this.#options.rootFd);
     if (walk.isOwed) this.#changed();
   }
 
