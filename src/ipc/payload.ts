@@ -6,7 +6,8 @@
  * expressions), deep nesting, and counts larger than the bytes behind them (for
  * which the decoder would allocate) are refused before.
  */
-import { Packr, RESERVE_START_SPACE, Unpackr } from 'msgpackr';
+// not all of msgpackr: its native decoder of strings is not for bytes of others
+import { Packr, RESERVE_START_SPACE, Unpackr } from 'msgpackr/pack';
 import { Failure } from '../error.ts';
 
 /** How deep lists and records nest. */

@@ -5,7 +5,8 @@
  * types: extensions (which can carry code-like structures), deep nesting and
  * counts larger than the bytes behind them are refused beforehand.
  */
-import { Packr, Unpackr } from 'msgpackr';
+// not all of msgpackr: its native decoder of strings is not for bytes of others
+import { Packr, Unpackr } from 'msgpackr/pack';
 import { Failure } from '../error.ts';
 import type { Shape } from '../ipc/shape.ts';
 import { UnknownVersion } from './frame.ts';

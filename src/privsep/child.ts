@@ -11,7 +11,7 @@
  */
 import fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
-import { unpack } from 'msgpackr';
+import { unpack } from 'msgpackr/pack';
 import { describe, Failure, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { Received } from '../ipc/message.ts';

@@ -7,7 +7,7 @@
  */
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import { pack } from 'msgpackr';
+import { pack } from 'msgpackr/pack';
 import { Failure, fromWire } from '../error.ts';
 import { Channel, channelPair, type Ends } from '../ipc/channel.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
