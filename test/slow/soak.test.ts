@@ -43,10 +43,10 @@ function slopeOf(samples: readonly Sample[]): number {
   return over / x.reduce((sum, each) => sum + (each - mx) ** 2, 0);
 }
 
-/** Descriptors of every process while nothing happens, by its name. */
-function idle(daemon: Daemon, soak: Soak): Map<string, number> {
+/** What every process has while nothing happens, by its name. */
+function idle(daemon: Daemon, soak: Soak): Map<string, Sample> {
   const pids = new Map([['parent', daemon.pid], ...soak.children()]);
-  return new Map([...pids].map(([name, pid]) => [name, sampleOf(pid).descriptors]));
+  return new Map([...pids].map(([name, pid]) => [name, sampleOf(pid)]));
 }
 
 /** Has everything that can run run, and be at rest. */
@@ -76,7 +76,10 @@ test(`a daemon under everything for ${SECONDS} s, seed ${SEED}`, {
   const old = idle(daemon, soak);
 
   t.diagnostic(`commands: ${[...soak.outcomes].map(([key, count]) => `${key}: ${count}`).join(', ')}`);
-  t.diagnostic(`kills ${soak.kills}, acknowledged ${soak.acknowledged.length}, restored ${soak.restores}`);
+  t.diagnostic(
+    `kills ${soak.kills}, bad clients ${soak.badClients}, hang-ups ${soak.hangups}, ` +
+      `acknowledged ${soak.acknowledged.length}, restored ${soak.restores}, faults ${soak.faults.length}`,
+  );
   const second = samples.slice(samples.length / 2);
   const slope = slopeOf(second);
   const peakKb = Math.max(...samples.map(({ rssKb }) => rssKb));
@@ -84,10 +87,10 @@ test(`a daemon under everything for ${SECONDS} s, seed ${SEED}`, {
     `parent: ${samples[0]?.rssKb} kB at first, ${peakKb} at most, ${samples.at(-1)?.rssKb} at last`,
   );
   t.diagnostic(`parent: ${slope.toFixed(0)} kB a minute in the second half`);
-  t.diagnostic(
-    `descriptors: ${[...old].map(([name, count]) => `${name} ${young.get(name)} to ${count}`).join(', ')}`,
-  );
-
+  for (const [name, { rssKb, descriptors }] of old) {
+    const was = young.get(name);
+    t.diagnostic(`${name}: descriptors ${was?.descriptors} to ${descriptors}, ${was?.rssKb} to ${rssKb} kB`);
+  }
   if (soak.faults.length > 0) for (const line of daemon.lines.slice(-LINES_TOLD)) t.diagnostic(line);
 
   const listed = await daemon.ok('-j', 'ls');
@@ -102,9 +105,10 @@ test(`a daemon under everything for ${SECONDS} s, seed ${SEED}`, {
   }
   assert.deepEqual(soak.faults, []);
   assert.ok(soak.kills > 0 && soak.acknowledged.length > 0);
-  for (const [name, count] of old) {
+  for (const [name, { descriptors }] of old) {
     const more = DESCRIPTORS_MORE_MAX + (name.startsWith('storage ') ? OPEN_PACKS_MAX : 0);
-    assert.ok(count <= (young.get(name) ?? 0) + more, `${name} has ${count} descriptors`);
+    const most = (young.get(name)?.descriptors ?? 0) + more;
+    assert.ok(descriptors <= most, `${name} has ${descriptors} descriptors`);
   }
   assert.ok(peakKb < PARENT_MAX_KB, `${peakKb} kB`);
   if (SECONDS >= 300) assert.ok(slope < SLOPE_MAX_KB_PER_MINUTE, `${slope} kB a minute`);

@@ -71,6 +71,8 @@ export class Soak {
   /** what must not be */
   readonly faults: string[] = [];
   kills = 0;
+  badClients = 0;
+  hangups = 0;
   restores = 0;
   readonly #daemon: Daemon;
   readonly #random: () => number;
@@ -212,8 +214,10 @@ export class Soak {
     if (choice < 0.3) this.#daemon.configure(other, `exclude "${choice}"`);
     else if (choice < 0.5) this.#configure(`${other}\nnonsense here\n`);
     else this.#configure(this.#pick([other, '', 'set log text', 'set cpu 2']));
-    if (this.#random() < 0.3) this.#daemon.kill('SIGHUP');
-    else await this.command('reload');
+    if (this.#random() < 0.3) {
+      this.#daemon.kill('SIGHUP');
+      this.hangups++;
+    } else await this.command('reload');
   }
 
   async #kill(): Promise<void> {
@@ -236,6 +240,7 @@ export class Soak {
       // control is away: that is what a client sees
       return;
     }
+    this.badClients++;
     const frame = encode({}, HEADER_BYTES);
     writeHeader(frame, STATUS.number, QUERY, 1, 0);
     const choice = this.#random();
