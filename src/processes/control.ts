@@ -249,11 +249,20 @@ class Control {
     });
   }
 
+  get #rules(): Permits {
+    if (this.#permits === undefined)
+      throw new Failure('permit', '', { cause: 'not configured yet', kind: 'busy' });
+    return this.#permits;
+  }
+
   /** Throws unless a rule permits it; returns the sources it is permitted for, undefined for all. */
   #permit({ caller }: Client, operation: string, repository?: string, source?: string): string[] | undefined {
-    if (this.#permits === undefined)
-      throw new Failure(operation, '', { cause: 'not configured yet', kind: 'busy' });
-    return this.#permits.check(caller, operation, repository, source);
+    return this.#rules.check(caller, operation, repository, source);
+  }
+
+  /** As `#permit`, for what is of all sources. */
+  #permitWhole({ caller }: Client, operation: string, why: string, repository: string): void {
+    this.#rules.checkWhole(caller, operation, why, repository);
   }
 
   #job(client: Client, operation: string, repository: string, source?: string): Job {
@@ -336,7 +345,7 @@ class Control {
 
   async #create(client: Client, message: Received<PayloadOf<typeof CREATE.shape>>): Promise<void> {
     const { name, location, encryption } = this.#repository('create', message.payload.repository);
-    this.#permit(client, 'create', name);
+    this.#permitWhole(client, 'create', 'a repository is for all sources', name);
     // the configuration decides; a word on the command line must not seem to
     if (message.payload.noEncryption === true && encryption)
       throw new Failure('create', name, {
@@ -417,7 +426,7 @@ class Control {
     const { paths, tags } = message.payload;
     const { host } = this.#configured();
     const { name } = this.#repository('push', message.payload.repository);
-    this.#permit(client, 'push', name);
+    this.#permitWhole(client, 'push', 'a path is none of the sources that are permitted', name);
     const job = this.#job(client, 'push', name);
     const payload = { job: job.number, host, user: job.user, paths, tags };
     await this.#hand(client, message, job, { type: PUSH_CLIENT, payload, reply: PUSH_OPENED });
@@ -426,8 +435,7 @@ class Control {
   async #check(client: Client, message: Received<PayloadOf<typeof CHECK.shape>>): Promise<void> {
     const { depth, snapshots, runs } = message.payload;
     const { name } = this.#repository('check', message.payload.repository);
-    if (this.#permit(client, 'check', name) !== undefined)
-      throw new Failure('check', name, { cause: 'a check reads all sources', kind: 'not-permitted' });
+    this.#permitWhole(client, 'check', 'a check reads all sources', name);
     const job = this.#job(client, 'check', name);
     const payload = { job: job.number, depth, snapshots, runs };
     await this.#relay(client, message, job, {
@@ -470,8 +478,7 @@ class Control {
   async #repair(client: Client, message: Received<PayloadOf<typeof REPAIR.shape>>): Promise<void> {
     const { repository, ...asked } = message.payload;
     const { name } = this.#repository('repair', repository);
-    if (this.#permit(client, 'repair', name) !== undefined)
-      throw new Failure('repair', name, { cause: 'a repair is of all sources', kind: 'not-permitted' });
+    this.#permitWhole(client, 'repair', 'a repair is of all sources', name);
     const job = this.#job(client, 'repair', name);
     const payload = { job: job.number, ...asked };
     await this.#relay(client, message, job, {
@@ -485,8 +492,7 @@ class Control {
   async #cleanup(client: Client, message: Received<PayloadOf<typeof CLEANUP.shape>>): Promise<void> {
     const { repository, ...asked } = message.payload;
     const { name } = this.#repository('cleanup', repository);
-    if (this.#permit(client, 'cleanup', name) !== undefined)
-      throw new Failure('cleanup', name, { cause: 'a cleanup is of all sources', kind: 'not-permitted' });
+    this.#permitWhole(client, 'cleanup', 'a cleanup is of all sources', name);
     const job = this.#job(client, 'cleanup', name);
     await this.#relay(client, message, job, {
       type: CLEAN_REPOSITORY,
@@ -498,7 +504,7 @@ class Control {
 
   async #info(client: Client, message: Received<PayloadOf<typeof INFO.shape>>): Promise<void> {
     const { name, location, compression } = this.#repository('info', message.payload.repository);
-    this.#permit(client, 'info', name);
+    this.#permitWhole(client, 'info', 'it is of all sources', name);
     const job = this.#job(client, 'info', name);
     const { ready, payload } = await this.#work(job, async (chunker) => ({
       ready: job.ready,
@@ -525,7 +531,7 @@ class Control {
       parent: this.#context.parent,
       begin: (wanted) => {
         const { name } = this.#repository('key', wanted);
-        this.#permit(client, 'key', name);
+        this.#permitWhole(client, 'key', 'keys are of all sources', name);
         return this.#job(client, 'key', name);
       },
       work: async (job, work) => {

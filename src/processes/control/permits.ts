@@ -18,12 +18,23 @@ export interface Caller {
 const ROOT = 0;
 /** What `all` does not permit: whoever may change keys decides who else can read everything. */
 const EXPLICIT: readonly string[] = ['key'];
+/** What `all` of one repository or source does not permit, as it is of the daemon and so of all of them. */
+const WHOLE: readonly string[] = ['monitor', 'log', 'trace', 'pause', 'resume', 'reload', 'stop'];
 
 export class Permits {
   readonly #rules: readonly PermitRule[];
 
   constructor(rules: readonly PermitRule[]) {
     this.#rules = rules;
+  }
+
+  /**
+   * As `check`, for what cannot be done for some sources alone; `why` says why
+   * a caller that is confined to some may not.
+   */
+  checkWhole(caller: Caller, operation: string, why: string, repository?: string): void {
+    if (this.check(caller, operation, repository) !== undefined)
+      throw new Failure(operation, repository ?? '', { cause: why, kind: 'not-permitted' });
   }
 
   /**
@@ -58,5 +69,7 @@ function covers(rule: PermitRule, operation: string, repository: string | undefi
   if (rule.repository !== undefined && repository !== undefined && rule.repository !== repository)
     return false;
   if (rule.operations.includes(operation)) return true;
-  return rule.operations.includes('all') && !EXPLICIT.includes(operation);
+  if (!rule.operations.includes('all') || EXPLICIT.includes(operation)) return false;
+  const isConfined = rule.repository !== undefined || rule.source !== undefined;
+  return !(isConfined && WHOLE.includes(operation));
 }
