@@ -18,7 +18,7 @@ import type { Tool } from './tool.ts';
 import { type Plan, runWorks } from './works.ts';
 
 const PEERS: Readonly<Record<string, () => Tool>> = { restic, borg };
-const USAGE = `usage: npm run bench -- [-n RUNS] [-only WORK,...] [-scale FACTOR] [-peers NAME,...]
+const USAGE = `usage: npm run bench -- [-n RUNS[,WORK=RUNS]...] [-only WORK,...] [-scale FACTOR] [-peers NAME,...]
                         [-directory DIR] [-keep] [-j]
 works: ${Object.keys(WORKS).join(', ')}
 peers: ${Object.keys(PEERS).join(', ')}, or none`;
@@ -49,6 +49,20 @@ function numberIn(name: string, text: string, from: number, to: number): number 
 
 function names(text: string): string[] {
   return text.split(',').filter((name) => name !== '' && name !== 'none');
+}
+
+/** How often each work is run: `3`, or `3,c=1` with another number for some. */
+function runsOf(text: string): (work: WorkName) => number {
+  const [general, ...some] = text.split(',');
+  const runs = numberIn('n', general ?? '', 1, RUNS_MAX);
+  const others = new Map(
+    some.map((each) => {
+      const [work = '', number = ''] = each.split('=');
+      if (!isWorkName(work)) throw usage(`-n ${text}`, `${work} is no work`);
+      return [work, numberIn('n', number, 1, RUNS_MAX)];
+    }),
+  );
+  return (work) => others.get(work) ?? runs;
 }
 
 /** The works that were asked for. */
@@ -98,7 +112,7 @@ async function main(args: readonly string[]): Promise<void> {
   const options = parse(args);
   if (process.getuid?.() !== 0)
     throw new Failure('start', '', { cause: 'the daemon must be started as root', kind: 'not-permitted' });
-  const runs = numberIn('n', options.n, 1, RUNS_MAX);
+  const runs = runsOf(options.n);
   const scale = numberIn('scale', options.scale, SCALE_MIN, SCALE_MAX);
   const works = worksOf(options.only);
   const tools = [plakard('plakard'), ...peersOf(options.peers)];
@@ -119,7 +133,11 @@ async function main(args: readonly string[]): Promise<void> {
   } finally {
     clean();
   }
-  const about = { runs, scale, tools: Object.fromEntries(tools.map((tool) => [tool.name, tool.about])) };
+  const about = {
+    runs: options.n,
+    scale,
+    tools: Object.fromEntries(tools.map((tool) => [tool.name, tool.about])),
+  };
   process.stdout.write((options.j ? reportJson : reportText)(about, plan));
 }
 

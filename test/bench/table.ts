@@ -173,7 +173,8 @@ function verified(report: Report): { work: WorkName; tool: string; differences: 
 }
 
 export interface Run {
-  readonly runs: number;
+  /** as it was asked for: `3`, or `3,c=1` */
+  readonly runs: string;
   readonly scale: number;
   /** what each tool is, by its name */
   readonly tools: Readonly<Record<string, string>>;

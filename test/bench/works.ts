@@ -26,7 +26,7 @@ const WORKERS = [1, 2, 4, 8];
 export interface Plan {
   readonly directory: string;
   readonly works: ReadonlySet<WorkName>;
-  readonly runs: number;
+  readonly runs: (work: WorkName) => number;
   readonly scale: number;
   /** plakard with its defaults first, then its peers */
   readonly tools: readonly Tool[];
@@ -87,7 +87,7 @@ const QUICK: ReadonlySet<WorkName> = new Set(['snapshots', 'cat', 'status', 'ls'
 
 /** First pushes, each into a new repository. The last one's repositories stay. */
 async function firstPushes(plan: Plan, work: WorkName, data: Data, tools: readonly Tool[], stores: Stores) {
-  for (let round = 0; round < plan.runs; round++)
+  for (let round = 0; round < plan.runs(work); round++)
     for (const tool of inTurn(tools, round)) {
       await stores.get(tool)?.close();
       const store = await tool.create(emptyDirectory(plan, tool.name), data.directory);
@@ -124,14 +124,14 @@ async function repeated(
   command: (store: Store) => Command,
 ): Promise<void> {
   if (!plan.works.has(work)) return;
-  const runs = QUICK.has(work) ? plan.runs * QUICK_REPEATS : plan.runs;
+  const runs = plan.runs(work) * (QUICK.has(work) ? QUICK_REPEATS : 1);
   for (let round = 0; round < runs; round++)
     for (const [tool, store] of inTurn([...stores], round))
       await once(plan, work, tool.name, command(store), store);
 }
 
 async function pulls(plan: Plan, data: Data, stores: Stores): Promise<void> {
-  for (let round = 0; round < plan.runs; round++)
+  for (let round = 0; round < plan.runs('pull'); round++)
     for (const [tool, store] of inTurn([...stores], round)) {
       const to = emptyDirectory(plan, 'restored');
       await once(plan, 'pull', tool.name, store.pull(to), store);
@@ -148,12 +148,13 @@ function find(data: Data): Command {
 async function unchangedPushes(plan: Plan, data: Data, stores: Stores): Promise<void> {
   if (!plan.works.has('unchanged')) return;
   await repeated(plan, 'unchanged', stores, (store) => store.push());
-  for (let round = 0; round < plan.runs; round++) await once(plan, 'unchanged', 'find', find(data));
+  for (let round = 0; round < plan.runs('unchanged'); round++)
+    await once(plan, 'unchanged', 'find', find(data));
 }
 
 /** A push after 1% of the files have changed, other files in each round. */
 async function changedPushes(plan: Plan, data: Data, stores: Stores): Promise<void> {
-  for (let round = 0; round < plan.runs; round++) {
+  for (let round = 0; round < plan.runs('d'); round++) {
     changeSome(data.directory, round);
     for (const [tool, store] of inTurn([...stores], round))
       await once(plan, 'd', tool.name, store.push(), store);
@@ -219,7 +220,7 @@ async function manyWorks(plan: Plan): Promise<void> {
   }
   await repeated(plan, 'snapshots', stores, (store) => store.snapshots());
   await repeated(plan, 'cat', stores, (store) => store.cat(TINY_FILE));
-  for (let round = 0; round < plan.runs * QUICK_REPEATS; round++)
+  for (let round = 0; round < plan.runs('status') * QUICK_REPEATS; round++)
     for (const [tool, store] of stores) {
       const command = plan.works.has('status') ? store.status?.() : undefined;
       if (command !== undefined) await once(plan, 'status', tool.name, command, store);
