@@ -18,7 +18,7 @@
  */
 import { hash } from 'node:crypto';
 import { boolean, bytes, integer, list, optional, record } from '../ipc/shape.ts';
-import { checkHeader, decodePlain, encodePlain, HEADER_BYTES, MAGIC } from '../keys/frame.ts';
+import { decodePlain, encodePlain, HEADER_BYTES, MAGIC } from '../keys/frame.ts';
 import { decodeMsgpack, encodeMsgpack } from '../keys/msgpack.ts';
 import { snapshotName } from './snapshot.ts';
 
@@ -118,10 +118,10 @@ export function leasedSnapshot(lease: string): string {
 /** What stands in the place of a snapshot whose writer was given up. */
 export const VOID_SNAPSHOT = encodePlain(MAGIC.void, Buffer.alloc(0));
 
-/** Whether an object of the kind `snapshots` only keeps one from coming to be. */
+/** Whether an object of the kind `snapshots` only keeps one from coming to be. Throws a Failure where that is damaged. */
 export function isVoid(object: Buffer, snapshot: string): boolean {
   if (object.length !== HEADER_BYTES + DIGEST_BYTES) return false;
   if (object.toString('latin1', 0, MAGIC.void.length) !== MAGIC.void) return false;
-  checkHeader(object, MAGIC.void, `snapshots/${snapshot}`);
+  decodePlain(object, MAGIC.void, `snapshots/${snapshot}`, object.length);
   return true;
 }

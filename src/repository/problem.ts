@@ -24,9 +24,16 @@ export function noteProblem(problems: Problem[], problem: Problem): void {
   if (!isKnown && problems.length < KEPT_MAX) problems.push(problem);
 }
 
-/** Takes out that packs are missing, of those that are there again. */
-export function dropFound(problems: Problem[], isThere: (pack: string) => boolean): void {
-  const left = problems.filter(({ object, text }) => text !== PACK_IS_MISSING || !isThere(packOf(object)));
+/** Takes out that packs are missing, of those that are there again, or that no index names any more. */
+export async function dropFound(
+  problems: Problem[],
+  present: ReadonlySet<string>,
+  indexes: { indexed(): Promise<ReadonlySet<string>> },
+): Promise<void> {
+  if (!problems.some(({ text }) => text === PACK_IS_MISSING)) return;
+  const indexed = await indexes.indexed();
+  const isOver = (pack: string): boolean => present.has(pack) || !indexed.has(pack);
+  const left = problems.filter(({ object, text }) => text !== PACK_IS_MISSING || !isOver(packOf(object)));
   if (left.length < problems.length) problems.splice(0, problems.length, ...left);
 }
 

@@ -108,15 +108,16 @@ export class Store {
   #refreshing: Promise<unknown> = Promise.resolve();
   #storedBytes = 0;
   #loss: Failure | undefined;
-  #epoch: number;
+  /** The epoch of the key that new packs and index objects are sealed with. */
+  epoch: number;
 
   private constructor(options: StoreOptions, table: IdTable) {
     this.backend = options.backend;
     this.#options = options;
     this.#table = table;
     this.codec = options.codec;
-    this.#epoch = options.epoch ?? FIRST_EPOCH;
-    this.indexes = new Indexes({ ...options, epoch: () => this.#epoch });
+    this.epoch = options.epoch ?? FIRST_EPOCH;
+    this.indexes = new Indexes({ ...options, epoch: () => this.epoch });
   }
 
   /** Reads the whole index. Damaged index objects and missing packs are in `problems`; a failing backend is a Failure. */
@@ -133,15 +134,6 @@ export class Store {
 
   get table(): IdTable {
     return this.#table;
-  }
-
-  /** The epoch of the key that new packs and index objects are sealed with. */
-  get epoch(): number {
-    return this.#epoch;
-  }
-
-  set epoch(epoch: number) {
-    this.#epoch = epoch;
   }
 
   get totals(): StoreTotals {
@@ -169,12 +161,10 @@ export class Store {
     // what is learned here stays to be done if the rest fails
     if (await this.marks.refresh(this.backend)) this.#stale = true;
     await this.indexes.readNew(this.#fresh, this.problems);
-    const durable = [...this.segments.packNumbers()]
-      .filter((pack) => this.segments.packBytes(pack) > 0)
-      .map((pack) => this.segments.packName(pack));
+    const durable = this.#durable();
     // after the index, so that no pack that it names can be newer than the listing
     const present = new Set(await this.backend.list('packs'));
-    dropFound(this.problems, (name) => present.has(name));
+    await dropFound(this.problems, present, this.indexes);
     const isThere = (name: string) => present.has(name) && !this.marks.doomed.has(name);
     const gone = durable.filter((name) => !isThere(name));
     const named = [...gone, ...this.#fresh.map(({ name }) => name)];
@@ -187,6 +177,12 @@ export class Store {
       (name) => this.segments.packNumber(name) === undefined && !this.marks.doomed.has(name),
     );
     return this.marks.heeded;
+  }
+
+  /** The names of the packs that are complete. */
+  #durable(): string[] {
+    const packs = [...this.segments.packNumbers()].filter((pack) => this.segments.packBytes(pack) > 0);
+    return packs.map((pack) => this.segments.packName(pack));
   }
 
   /** A pack that is not there is a problem, unless a cleanup has removed it: then its mark, or a new index, says so. */
@@ -325,7 +321,7 @@ export class Store {
       !(Number.isInteger(count) && count >= 1 && count <= SEGMENT_CHUNKS_MAX)
     )
       throw new Failure('store segment', '', { cause: `${sealed.length} bytes with ${count} chunks` });
-    this.#epoch = Math.max(this.#epoch, keyEpoch);
+    this.epoch = Math.max(this.epoch, keyEpoch);
     const pack = this.#packFor(kind, rowBytes(count, CHUNK_ID_BYTES));
     const offset = pack.writer.sizeBytes;
     const segment: SegmentRecord = {
@@ -359,13 +355,13 @@ export class Store {
     if (open !== undefined) {
       const hasRoom =
         open.segments.length < PACK_SEGMENTS_MAX && open.footerBytes + moreBytes <= LISTING_MAX_BYTES;
-      if (hasRoom && open.epoch === this.#epoch) return open;
+      if (hasRoom && open.epoch === this.epoch) return open;
       this.#finish(open);
     }
     const name = this.#options.random(16).toString('hex');
     const writer = this.backend.create('packs');
     const number = this.segments.addPack(name);
-    const epoch = this.#epoch;
+    const epoch = this.epoch;
     const pack: OpenPack = { number, epoch, name, writer, segments: [], ordinals: [], footerBytes: 4 };
     this.#open.set(kind, pack);
     // a failure shows at the write behind it: writes are in order
@@ -567,12 +563,11 @@ export class Store {
     return true;
   }
 
-  /** Durable packs that no index object names, though they are in the tables: it has gone, or cannot be read any more. */
+  /** Durable packs in the tables that no index object names: it has gone, or cannot be read any more. */
   async unnamed(): Promise<string[]> {
     const indexed = await this.indexes.indexed();
     for (const { name } of [...this.#unindexed, ...this.#unindexedMarked]) indexed.add(name);
-    const packs = [...this.segments.packNumbers()].filter((pack) => this.segments.packBytes(pack) > 0);
-    return packs.map((pack) => this.segments.packName(pack)).filter((name) => !indexed.has(name));
+    return this.#durable().filter((name) => !indexed.has(name));
   }
 
   /**

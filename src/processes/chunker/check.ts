@@ -22,6 +22,7 @@ import {
 import { ReferenceChecker } from '../../repository/check.ts';
 import { INDEX_ID_BYTES } from '../../repository/index.ts';
 import type { Journal } from '../../repository/journal.ts';
+import { PACK_IS_MISSING } from '../../repository/problem.ts';
 import { PendingTable } from '../../repository/table.ts';
 import { references } from '../../snapshot/references.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
@@ -176,7 +177,8 @@ export class Check {
   async #askStorage(again: boolean): Promise<void> {
     const { storage } = this.#parts;
     const { payload } = await storage.query(FINDINGS, { again }, FINDINGS_ARE);
-    for (const { object, text } of payload.problems) this.#findings.add(object, text);
+    for (const { object, text } of payload.problems)
+      if (text !== PACK_IS_MISSING) this.#findings.add(object, text);
     this.#notes.push(...payload.mended);
     for (let number = 0; ; number++) {
       const { payload: missing } = await storage.query(MISSING_PACK, { number }, MISSING_IS);
@@ -239,12 +241,16 @@ export class Check {
         for (const { object } of report.problems.splice(before)) report.damaged.delete(idOf(object));
       this.#report();
     }
+    const unneeded = new Set(this.#missing.values());
     for (const { object, text } of report.problems) {
       const id = idOf(object);
-      // that its pack is missing has been said
-      if (!this.#missing.has(id.slice(0, 2 * INDEX_ID_BYTES)) || fetcher.locate(Buffer.from(id, 'hex')) >= 0)
-        this.#findings.add(this.#objectOf(id), text);
+      const pack = this.#missing.get(id.slice(0, 2 * INDEX_ID_BYTES));
+      const isLost = pack !== undefined && fetcher.locate(Buffer.from(id, 'hex')) < 0;
+      if (isLost) unneeded.delete(pack);
+      this.#findings.add(this.#objectOf(id), isLost ? PACK_IS_MISSING : text);
     }
+    if (unneeded.size > 0)
+      this.#notes.push(`missing packs of which nothing is needed, or all is in others: ${unneeded.size}`);
     for (const id of report.damaged) this.damage.chunks.add(id);
     return checker;
   }

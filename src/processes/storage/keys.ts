@@ -7,7 +7,7 @@ import { FsBackend, type FsOptions } from '../../backends/fs.ts';
 import type { ObjectKind } from '../../backends/objects.ts';
 import { Failure } from '../../error.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
-import { HEADER_BYTES, headerEpoch } from '../../keys/frame.ts';
+import { HEADER_BYTES, headerEpoch, MAGIC } from '../../keys/frame.ts';
 import { SLOT_MAX_BYTES } from '../../keys/slot.ts';
 import {
   COUNT_EPOCHS,
@@ -26,14 +26,11 @@ import { PARENT_DONE } from '../../messages/parent.ts';
 import type { ChildContext } from '../../privsep/child.ts';
 import { CONFIG_NAME } from '../../repository/config.ts';
 import { CONFIG_MAX_BYTES } from '../../repository/constants.ts';
-import { isVoid, kindOfLease } from '../../repository/lease.ts';
+import { kindOfLease } from '../../repository/lease.ts';
 import type { Store } from '../../repository/store.ts';
 
 /** Kinds of sealed objects that are neither packs nor index, which the store knows. */
 const SEALED_KINDS: readonly ObjectKind[] = ['snapshots', 'log'];
-
-/** What is in the place of a snapshot that never came to be is shorter. */
-const VOID_MAX_BYTES = 128;
 
 /** The repository of the process, as the parent has had it opened. */
 export interface Opening {
@@ -163,10 +160,7 @@ async function countWriters({ backend }: Store): Promise<number> {
 async function epochOf(store: Store, kind: ObjectKind, name: string): Promise<number | undefined> {
   const bytes = await store.backend.stat(kind, name);
   if (bytes === undefined || bytes < HEADER_BYTES) return undefined;
-  if (kind === 'snapshots') {
-    const object = bytes < VOID_MAX_BYTES ? await store.backend.get(kind, name) : undefined;
-    if (object !== undefined && isVoid(object, name)) return undefined;
-  }
   const header = await store.backend.get(kind, name, { offset: 0, length: HEADER_BYTES });
-  return header === undefined ? undefined : headerEpoch(header);
+  const isVoid = header?.toString('latin1', 0, MAGIC.void.length) === MAGIC.void;
+  return header === undefined || isVoid ? undefined : headerEpoch(header);
 }
