@@ -44,6 +44,20 @@ function isDevice(type: number): boolean {
   return type === CHARACTER_DEVICE || type === BLOCK_DEVICE;
 }
 
+let lastUid = -1;
+let lastGid = -1;
+let lastOwner = '';
+
+/** Most entries have their neighbour's owner. */
+function ownerText({ uid, gid }: EntryReader): string {
+  if (uid !== lastUid || gid !== lastGid) {
+    lastUid = uid;
+    lastGid = gid;
+    lastOwner = `${uid}:${gid}`.padEnd(OWNER_CHARS);
+  }
+  return lastOwner;
+}
+
 function sizeText(entry: EntryReader): string {
   return isDevice(entry.type) ? `${entry.deviceMajor}, ${entry.deviceMinor}` : formatBytes(entry.size);
 }
@@ -77,11 +91,10 @@ export const ENTRY: EventType<EntryEvent> = {
   name: 'entry',
   json: jsonOf,
   text: ({ entry, shown }) => {
-    const owner = `${entry.uid}:${entry.gid}`.padEnd(OWNER_CHARS);
     const size = sizeText(entry).padStart(SIZE_CHARS);
     const target = entry.type === SYMLINK ? ` -> ${safeName(entry.target())}` : '';
     const name = safeName(shown) + target + remark(entry.flags);
-    return `${formatMode(entry.mode)} ${owner} ${size}  ${formatTime(entry.mtimeSec)}  ${name}`;
+    return `${formatMode(entry.mode)} ${ownerText(entry)} ${size}  ${formatTime(entry.mtimeSec)}  ${name}`;
   },
 };
 

@@ -39,11 +39,31 @@ function two(value: number): string {
 /** What a Date can hold, seconds either side of 1970. */
 const DATE_MAX_SECONDS = 8.64e12;
 
+const DAY_SECONDS = 86_400;
+/** As many days are remembered: files are of few. */
+const DAYS_MAX = 4096;
+/** by day since 1970: `2021-11-27T`. A Date and its text take longer than all else of a line of ls. */
+const days = new Map<number, string>();
+/** `00` to `59` */
+const TWO = Array.from({ length: 60 }, (_, value) => two(value));
+
+function dayText(day: number): string {
+  const known = days.get(day);
+  if (known !== undefined) return known;
+  const text = new Date(day * DAY_SECONDS * 1000).toISOString().slice(0, -'00:00:00.000Z'.length);
+  if (days.size >= DAYS_MAX) days.clear();
+  days.set(day, text);
+  return text;
+}
+
 /** Seconds since 1970 in UTC, `2021-11-27T00:12:04Z`; `@seconds` where the calendar ends. */
 export function formatTime(seconds: number | bigint): string {
   const value = Math.floor(Number(seconds));
   if (!(Math.abs(value) <= DATE_MAX_SECONDS)) return `@${seconds}`;
-  return `${new Date(value * 1000).toISOString().slice(0, -5)}Z`;
+  const day = Math.floor(value / DAY_SECONDS);
+  const rest = value - day * DAY_SECONDS;
+  const minutes = Math.floor(rest / 60);
+  return `${dayText(day)}${TWO[Math.floor(minutes / 60)]}:${TWO[minutes % 60]}:${TWO[rest % 60]}Z`;
 }
 
 /** Milliseconds since 1970 in UTC, to the second. */
@@ -74,8 +94,19 @@ function triplet(bits: number, special: boolean, set: string, unset: string): st
   return ((bits & 4) !== 0 ? 'r' : '-') + ((bits & 2) !== 0 ? 'w' : '-') + last;
 }
 
+/** by mode, of which there are 16 bits */
+const modes = new Map<number, string>();
+
 /** A mode as ls(1) prints it: `-rw-r--r--`, `drwxrwxrwt`, `-rwsr-xr-x`. */
 export function formatMode(mode: number): string {
+  const known = modes.get(mode & 0xffff);
+  if (known !== undefined) return known;
+  const text = modeText(mode & 0xffff);
+  modes.set(mode & 0xffff, text);
+  return text;
+}
+
+function modeText(mode: number): string {
   const letter = TYPE_LETTERS[mode & 0xf000] ?? '?';
   const owner = triplet(mode >> 6, (mode & 0o4000) !== 0, 's', 'S');
   const group = triplet(mode >> 3, (mode & 0o2000) !== 0, 's', 'S');
