@@ -200,13 +200,16 @@ export class Supervisor extends EventEmitter<Events> {
     }
   }
 
-  /** Kills children at once, whatever they do. Resolves when they are gone. */
+  /** Kills children at once, whatever they do; one that is dying of something else is reported with that. Resolves when they are gone. */
   async kill(names: readonly string[]): Promise<void> {
+    // so that the end of each channel which has ended by now has been read
+    for (let turn = 0; turn < 2; turn++) await new Promise((resolve) => setImmediate(resolve));
     const ends: Promise<unknown>[] = [];
     for (const name of names) {
       const running = this.#running.get(name);
       if (running === undefined) continue;
-      this.#abandon(running);
+      // it has seconds at most: see start.ts
+      if (!running.channel.closed) this.#abandon(running);
       ends.push(running.exited);
     }
     await Promise.all(ends);
@@ -317,14 +320,15 @@ export class Supervisor extends EventEmitter<Events> {
   }
 
   async #stop(running: RunningChild): Promise<void> {
-    running.wanted = true;
+    // one that is dying by itself is reported with what it dies of
+    running.wanted ||= !running.channel.closed;
     if (!running.isReady) running.kill('SIGKILL');
     else {
       try {
         running.channel.message(STOP, {});
       } catch {
-        // its queue is full, or its channel closed: it does not listen
-        running.kill('SIGTERM');
+        // its queue is full: it does not listen
+        if (!running.channel.closed) running.kill('SIGTERM');
       }
     }
     if (!(await endsWithin(running, this.#stopTimeoutMs))) running.kill('SIGTERM');

@@ -29,7 +29,8 @@ describe('a child that makes a call which its profile kills for', () => {
         .slice(from)
         .filter(
           (line) =>
-            line.includes(` ${role}`) && /killed by SIGSYS, for a system call that its profile/.test(line),
+            line.includes(` ${role}`) &&
+            /: died: killed by SIGSYS, for a system call that its profile/.test(line),
         );
       assert.ok(
         deaths.length >= lives.length,
