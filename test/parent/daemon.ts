@@ -38,18 +38,27 @@ interface Status {
   readonly [field: string]: unknown;
 }
 
-/** Whether a process exists that is not yet dead; of `parent`, where that is said. Numbers come again, for threads too. */
-export function lives(pid: number, parent?: number): boolean {
+/** When a process that is not yet dead was started, in ticks since boot. With its number that names it: numbers come again, for threads too. */
+export function startOf(pid: number | 'self'): string | undefined {
   try {
-    const {
-      State = '',
-      Tgid,
-      PPid,
-    } = Object.fromEntries(parseStatus(fs.readFileSync(`/proc/${pid}/status`, 'latin1')));
-    return Tgid === String(pid) && !/^[ZX]/.test(State) && (parent === undefined || PPid === String(parent));
+    const { State = '', Tgid, Pid } = Object.fromEntries(parseStatus(read(pid, 'status')));
+    if (Tgid !== Pid || /^[ZX]/.test(State)) return undefined;
+    // pid (comm) state ppid …: the 22nd
+    return read(pid, 'stat')
+      .replace(/^.*\) /s, '')
+      .split(' ')[19];
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+function read(pid: number | 'self', file: string): string {
+  return fs.readFileSync(`/proc/${pid}/${file}`, 'latin1');
+}
+
+/** Whether a process exists that is not yet dead. */
+export function lives(pid: number): boolean {
+  return startOf(pid) !== undefined;
 }
 
 export class Daemon {

@@ -25,7 +25,7 @@ import {
   STATUS_IS,
 } from '../../src/messages/client.ts';
 import { RUNTIME_FLAGS } from '../installed.ts';
-import { lives } from '../parent/daemon.ts';
+import { startOf } from '../parent/daemon.ts';
 import { entriesOf, type Life } from './taken.ts';
 import type { Outcomes, tryMemory } from './walls.ts';
 
@@ -209,16 +209,16 @@ export class TakenRig {
         await this.push().catch(() => undefined);
       }
     }
-    while (ROLES.some((role) => this.#taken(role).some((pid) => lives(pid, this.pid))))
-      await this.push().catch(() => undefined);
+    while (ROLES.some((role) => this.#isTaken(role))) await this.push().catch(() => undefined);
     await this.goesOn();
   }
 
-  /** The processes of a role that were taken over. */
-  #taken(role: string): number[] {
-    return this.notes(role).flatMap((note) =>
-      note.startsWith('began ') ? [Number.parseInt(note.slice(6), 10)] : [],
-    );
+  /** Whether one of the processes of a role that were taken over is still there. */
+  #isTaken(role: string): boolean {
+    return this.notes(role).some((note) => {
+      const [, pid, started] = /^began (\d+) at (\d+),/.exec(note) ?? [];
+      return pid !== undefined && startOf(Number(pid)) === started;
+    });
   }
 
   /** What attackers of a role noted about themselves. */

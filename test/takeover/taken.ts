@@ -10,6 +10,7 @@ import { Channel } from '../../src/ipc/channel.ts';
 import type { CallName } from '../../src/privsep/calls.ts';
 import { type ChildContext, childArguments, type Roles, runChild } from '../../src/privsep/child.ts';
 import { REQUESTS } from '../../src/processes/requests.ts';
+import { startOf } from '../parent/daemon.ts';
 import { Attack, Random } from './attack.ts';
 import { callOn, tryMemory, tryWalls } from './walls.ts';
 
@@ -162,7 +163,7 @@ export async function runTaken(directory: string): Promise<void> {
   const isFirst = fs.fstatSync(RECORD).size === 0;
   if (life === undefined) return await runChild(isFirst ? { [role]: tried(load) } : ROLES, REQUESTS);
   const { seed } = life;
-  record('note', Buffer.from(`began ${process.pid}, seed ${seed}`));
+  record('note', Buffer.from(`began ${process.pid} at ${startOf('self')}, seed ${seed}`));
   if (life.call !== undefined) return await runChild({ [role]: calling(life, load) }, REQUESTS);
   const random = new Random(seed);
   const taken: Roles = {
