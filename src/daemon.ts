@@ -11,6 +11,7 @@ import { type Configuration, parseDefinition, print } from './config/config.ts';
 import { describe, EXIT_CODES, Failure, kindOf } from './error.ts';
 import { type Log, openLog, type WriteLine } from './log.ts';
 import { ConfigurationRefused, readConfiguration } from './processes/parent/configuration.ts';
+import { isJournal, journal } from './processes/parent/journal.ts';
 import { ServiceManager } from './processes/parent/notify.ts';
 import { hasSyslog, syslog } from './processes/parent/syslog.ts';
 import { Parent, type ParentOptions } from './processes/parent.ts';
@@ -127,9 +128,10 @@ function checkOnly({ file, macros, verbose }: Options): void {
   else say('configuration OK');
 }
 
-/** Where the log goes: to whoever started us with -d, or, in the background, to syslog where there is one. */
+/** Where the log goes: to whoever started us with -d, to the journal by its fields, or, in the background, to syslog where there is one. */
 function writerOf(isBackground: boolean): WriteLine {
   const toStandardError: WriteLine = (line) => writeSync(2, line);
+  if (isJournal(process.env)) return journal(toStandardError);
   return isBackground && hasSyslog() ? syslog(toStandardError, process.pid) : toStandardError;
 }
 

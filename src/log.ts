@@ -23,31 +23,42 @@ export interface Log extends Record<Level, (text: string, fields: LogFields) => 
   verbose: boolean;
 }
 
-/** Writes one line, with its newline. */
-export type WriteLine = (line: string, level: Level) => void;
+/** A log whose lines may change their form. */
+export interface OpenLog extends Log {
+  form: Form;
+}
+
+/** Lines for people, or JSON for machines. */
+type Form = 'text' | 'json';
+
+/** Writes one line, with its newline; what it is made from may go beside it. */
+export type WriteLine = (line: string, level: Level, event: Event) => void;
 
 /** pino's numbers of its levels. */
 const LEVEL_OF: Readonly<Record<number, Level>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' };
 
-interface Event {
+export interface Event {
   readonly time: string;
   readonly level: Level;
   readonly process: string;
   readonly text: string;
+  /** what else it is about: `source` */
+  readonly more: Readonly<Record<string, unknown>>;
 }
 
 /** `verbose` logs debugging events too; `write` takes whole lines. `clock` leaves the time to whoever gets them. */
 export function openLog(
-  form: 'text' | 'json',
+  form: Form,
   verbose: boolean,
   write: WriteLine,
   { now = () => new Date(), time = true }: { now?: () => Date; time?: boolean } = {},
-): Log {
+): OpenLog {
+  let current = form;
   const stream = {
     write: (line: string): void => {
       const event = eventOf(line);
-      if (form === 'json') write(line, event.level);
-      else write(`${time ? `${event.time} ` : ''}${event.process}: ${event.text}\n`, event.level);
+      if (current === 'json') write(line, event.level, event);
+      else write(`${time ? `${event.time} ` : ''}${event.process}: ${event.text}\n`, event.level, event);
     },
   };
   const logger = pino(
@@ -73,16 +84,23 @@ export function openLog(
     set verbose(on: boolean) {
       logger.level = on ? 'debug' : 'info';
     },
+    get form() {
+      return current;
+    },
+    set form(next: Form) {
+      current = next;
+    },
   };
 }
 
 /** What syslog and people are shown of a line of pino's. */
 function eventOf(line: string): Event {
-  const { time, process, msg, level } = JSON.parse(line) as Record<string, unknown>;
+  const { time, process, msg, level, ...more } = JSON.parse(line) as Record<string, unknown>;
   return {
     time: String(time),
     process: String(process),
     level: LEVEL_OF[Number(level)] ?? 'info',
     text: String(msg).replace(/[\0-\x1f\x7f]/g, '?'),
+    more,
   };
 }

@@ -10,7 +10,7 @@ import { type Configuration, print, type Source } from '../config/config.ts';
 import { describe, Failure } from '../error.ts';
 import { Breach } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
-import type { Log } from '../log.ts';
+import type { OpenLog } from '../log.ts';
 import { RELOADED } from '../messages/client.ts';
 import { KEYS_CHANGED, KEYS_LISTED, PARENT_CHANGE_KEYS, PARENT_KEYS } from '../messages/keys.ts';
 import { REMEMBER } from '../messages/memory.ts';
@@ -88,7 +88,7 @@ export interface Timeouts
 export interface ParentOptions extends ConfigurationPlace {
   /** absolute path of src/plakard.ts: what children run */
   readonly main: string;
-  readonly log: Log;
+  readonly log: OpenLog;
   readonly now: () => number;
   /** of a monotonic clock */
   readonly nowMs: () => number;
@@ -331,6 +331,7 @@ export class Parent {
     await this.#watch.set(files);
     this.#metrics.set(next.metricsFile);
     this.#onDisk = '';
+    log.form = next.log;
     warnShort(this.#configuration, this.#options.log);
     log.info(`reloaded ${path}`, { process: 'parent' });
   }

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openLog } from '../../src/log.ts';
+import { isJournal, journal } from '../../src/processes/parent/journal.ts';
 import { hasSyslog, syslog } from '../../src/processes/parent/syslog.ts';
 import { Daemon, lives } from './daemon.ts';
 import { parseOpenMetrics } from './openmetrics.ts';
@@ -63,6 +64,18 @@ describe('a daemon in the foreground', () => {
     await daemon.logged(/push home to local: done$/, from);
     assert.ok(!daemon.lines.slice(from).some((line) => line.endsWith('for 0')));
     assert.equal((await daemon.run('log', 'loudly')).code, 2);
+  });
+
+  test('logs for machines, and for people again, as the configuration says', async () => {
+    daemon.configure('set log json');
+    const from = daemon.lines.length;
+    await daemon.ok('reload');
+    const line = await daemon.logged(/reloaded/, from);
+    const { level, process: name, msg } = JSON.parse(line) as Record<string, unknown>;
+    assert.deepEqual([level, name, msg], [30, 'parent', `reloaded ${daemon.path('plakard.conf')}`]);
+    daemon.configure();
+    await daemon.ok('reload');
+    await daemon.logged(/Z parent: reloaded/, from);
   });
 
   test('tells events of all jobs to any number who watch', async () => {
@@ -203,18 +216,53 @@ test('syslog gets lines with their severity, and what takes over while it is awa
   const fallen: string[] = [];
   const write = syslog((line) => fallen.push(line), 4711, socket);
   assert.equal(hasSyslog(socket), false);
-  write('parent: nobody there\n', 'error');
+  const event = { time: '', level: 'error', process: '', text: '', more: {} } as const;
+  write('parent: nobody there\n', 'error', event);
   assert.deepEqual(fallen, ['parent: nobody there\n']);
   for (let life = 0; life < 2; life++) {
     const { heard, end } = await receive(socket);
-    write('storage local: a line\n', 'error');
+    write('storage local: a line\n', 'error', event);
     await heard(/^<27>plakard\[4711\]: storage local: a line$/);
-    write('parent: another\n', 'info');
+    write('parent: another\n', 'info', event);
     await heard(/^<30>plakard\[4711\]: parent: another$/);
     await end();
     fs.unlinkSync(socket);
   }
   assert.equal(fallen.length, 1);
+  fs.rmSync(directory, { recursive: true });
+});
+
+test('the journal gets level, process and what an event is about as fields', async () => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
+  const socket = path.join(directory, 'journal');
+  const fallen: string[] = [];
+  const log = openLog(
+    'text',
+    false,
+    journal((line) => fallen.push(line), socket),
+  );
+  log.warn('nobody there', { process: 'parent' });
+  assert.match(fallen.join(), /Z parent: nobody there\n$/);
+  const { lines, heard, end } = await receive(socket);
+  log.error('no space\nPRIORITY=0', { process: 'storage local', source: 'home' });
+  await heard(/^PLAKARD_SOURCE=home$/);
+  assert.deepEqual(
+    lines.slice(1).filter((line) => line !== ''),
+    [
+      'MESSAGE=storage local: no space?PRIORITY=0',
+      'PRIORITY=3',
+      'SYSLOG_IDENTIFIER=plakard',
+      'PLAKARD_PROCESS=storage local',
+      'PLAKARD_SOURCE=home',
+    ],
+  );
+  await end();
+  const file = fs.openSync(path.join(directory, 'stream'), 'w');
+  const { dev, ino } = fs.fstatSync(file);
+  assert.equal(isJournal({ JOURNAL_STREAM: `${dev}:${ino}` }, file), true);
+  for (const other of [undefined, '', `${dev}:${ino + 1}`])
+    assert.equal(isJournal({ JOURNAL_STREAM: other }, file), false);
+  fs.closeSync(file);
   fs.rmSync(directory, { recursive: true });
 });
 

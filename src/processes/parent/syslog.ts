@@ -10,7 +10,7 @@ import { connectDatagram } from '../../sys/datagram.ts';
 const SOCKET = '/dev/log';
 /** RFC 3164, section 4.1.1: facility 3 (daemons) and severities. */
 const FACILITY = 3;
-const SEVERITY: Readonly<Record<Level, number>> = { debug: 7, info: 6, warn: 4, error: 3 };
+export const SEVERITY: Readonly<Record<Level, number>> = { debug: 7, info: 6, warn: 4, error: 3 };
 /** Longer datagrams are cut by many receivers. */
 const LINE_MAX_BYTES = 8192;
 
@@ -21,7 +21,7 @@ export function syslog(fallback: WriteLine, pid: number, socket = SOCKET): Write
     fd ??= connectDatagram(socket);
     writeSync(fd, datagram);
   };
-  return (line, level) => {
+  return (line, level, event) => {
     const text = `<${8 * FACILITY + SEVERITY[level]}>plakard[${pid}]: ${line.trimEnd()}`;
     const datagram = Buffer.from(text).subarray(0, LINE_MAX_BYTES);
     try {
@@ -33,7 +33,7 @@ export function syslog(fallback: WriteLine, pid: number, socket = SOCKET): Write
       try {
         send(datagram);
       } catch {
-        fallback(line, level);
+        fallback(line, level, event);
       }
     }
   };

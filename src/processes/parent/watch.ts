@@ -18,6 +18,8 @@ export class ConfigurationWatch {
   #watcher: FSWatcher | undefined;
   #files = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
+  /** one change of what is watched ends before another begins, so that no watcher is left behind */
+  #setting: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(log: Log, changed: () => void) {
@@ -26,7 +28,13 @@ export class ConfigurationWatch {
   }
 
   /** Watches these files from now on, whether they exist or not. Resolves when it does. */
-  async set(files: readonly string[]): Promise<void> {
+  set(files: readonly string[]): Promise<void> {
+    const set = this.#setting.then(() => this.#set(files));
+    this.#setting = set.catch(() => undefined);
+    return set;
+  }
+
+  async #set(files: readonly string[]): Promise<void> {
     const same = files.length === this.#files.size && files.every((file) => this.#files.has(file));
     if (same || this.#closed) return;
     this.#files = new Set(files);
@@ -57,6 +65,7 @@ export class ConfigurationWatch {
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
+    await this.#setting;
     await this.#watcher?.close();
   }
 }
