@@ -338,6 +338,9 @@ export const REPAIRED = message(
     /** packs that were indexed by their footers, and that an index named and are not there */
     indexed: integer(),
     missing: integer(),
+    /** configuration, key slots and keyrings that were put back, and that cannot be */
+    putBack: integer(),
+    unmended: integer(),
     /** damaged packs that were set aside; of them, what was stored again */
     quarantined: integer(),
     salvagedChunks: integer(),
@@ -386,8 +389,10 @@ export const CLEANED_UP = message(
   }),
 );
 
+/** 136 years, so that its end is a date. */
+const PAUSE_MAX_SECONDS = 2 ** 32;
 /** `plakarctl pause` (for so many seconds, or until `resume`) and `resume`: the schedule. Answered by DONE. */
-export const PAUSE = message(340, 'pause', record({ seconds: optional(integer(1)) }));
+export const PAUSE = message(340, 'pause', record({ seconds: optional(integer(1, PAUSE_MAX_SECONDS)) }));
 export const RESUME = message(341, 'resume', nothing);
 
 /** Traces of these topics, of one process or all, from now on; answered by DONE when the daemon ends. */

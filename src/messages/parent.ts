@@ -6,7 +6,7 @@
 import { message } from '../ipc/message.ts';
 import { boolean, bytes, integer, list, nothing, oneOf, optional, real, record, text } from '../ipc/shape.ts';
 import { TOPICS } from '../trace.ts';
-import { NAME_MAX_CHARS, policy, status } from './client.ts';
+import { NAME_MAX_CHARS, PAUSE, policy, status } from './client.ts';
 
 const name = text(NAME_MAX_CHARS);
 
@@ -132,7 +132,7 @@ export const TASK_RUN = message(
   record({ snapshot: optional(text(36)), result: optional(text(4096)) }),
 );
 /** control → parent: the schedule waits, for so many seconds or until it is told to go on. Answered by PARENT_DONE. */
-export const PARENT_PAUSE = message(342, 'pause', record({ seconds: optional(integer(1)) }));
+export const PARENT_PAUSE = message(342, 'pause', PAUSE.shape);
 export const PARENT_RESUME = message(343, 'resume', nothing);
 /** control → parent: log more or less; answered by PARENT_DONE. */
 export const PARENT_LOG = message(221, 'set log', record({ verbose: boolean }));
