@@ -11,6 +11,7 @@ const NONE = '0000000000000000';
 const DAC_READ_SEARCH = '0000000000000004';
 const PARENT_MAX_KB = 100 << 10;
 const CHILD_MAX_KB = 512 << 10;
+const OPEN_MAX = 4096;
 const CHILDREN = ['control', 'scanner home', 'chunker local', 'crypto local/0', 'storage local'] as const;
 /** Who maps which memory, and how; nobody maps anything else that is shared. */
 const MAPPINGS: Readonly<Record<string, readonly string[]>> = {
@@ -24,7 +25,8 @@ const MAPPINGS: Readonly<Record<string, readonly string[]>> = {
 /** What every process of the runtime has open. */
 const RUNTIME = ['/dev/null', 'anon_inode:[eventfd]', 'anon_inode:[eventpoll]', 'pipe', 'socket'];
 const EXTRA: Readonly<Record<string, readonly RegExp[]>> = {
-  parent: [/^anon_inode:\[io_uring\]$/, /^anon_inode:inotify$/],
+  // the state directory, which is locked
+  parent: [/^anon_inode:\[io_uring\]$/, /^anon_inode:inotify$/, /\/state$/],
   control: [],
   scanner: [],
   chunker: [/^\/memfd:plakard plain/, /^\/memfd:plakard reader/],
@@ -77,6 +79,17 @@ describe('the processes of a daemon that has worked', () => {
         assert.deepEqual([field('NoNewPrivs'), field('Seccomp')], ['1', '2']);
       }
     });
+
+  test('none of them dumps core, can be looked into by its own user, or opens more than its share', () => {
+    for (const name of CHILDREN) {
+      const limits = fs.readFileSync(proc(pidOf(name), 'limits'), 'latin1');
+      assert.match(limits, /^Max core file size +0 +0 /m, name);
+      const [, soft, hard] = /^Max open files +(\d+) +(\d+) /m.exec(limits) ?? [];
+      assert.ok(soft === hard && Number(hard) <= OPEN_MAX, `${name}: ${soft} of ${hard}`);
+      // of a process that is dumpable it belongs to its user
+      assert.equal(fs.statSync(proc(pidOf(name), 'environ')).uid, 0, name);
+    }
+  });
 
   test('the parent is root, filtered too, and small', () => {
     const fields = parseStatus(fs.readFileSync(proc(rig.pid, 'status'), 'latin1'));

@@ -122,16 +122,18 @@ function tried(load: Roles[string]): Roles[string] {
   };
 }
 
-/** Makes one call, which it must not survive. */
-function calling({ call, thread }: Life, load: Roles[string]): Roles[string] {
+/** Makes one call, which it must not survive; whoever lives for one question, before it is asked. */
+function calling({ call = 'execve', thread = 'main' }: Life, load: Roles[string]): Roles[string] {
   return async () => {
     const real = await load();
     return async (context) => {
-      await real(context);
-      void context.begun.then(async () => {
-        await callOn(thread ?? 'main', call ?? 'execve');
+      const die = async (): Promise<void> => {
+        await callOn(thread, call);
         record('note', Buffer.from(`${context.name}: SURVIVED ${call}`));
-      });
+      };
+      if (context.role === 'keys') await die();
+      await real(context);
+      void context.begun.then(die);
     };
   };
 }

@@ -25,7 +25,7 @@ import { memfdCreate } from '../../sys/memory.ts';
 import { PLAIN_SLOT_BYTES, plainSlots, SEALED_SLOT_BYTES, sealedSlots, slotRange } from '../rings.ts';
 import { checkRepository, makeRepositoryDirectory, repositoryExists } from './directory.ts';
 import { EMPTY_DIRECTORY } from './empty.ts';
-import { RepositoryKeys } from './keys.ts';
+import { RepositoryKeys, WORKER_DESCRIPTORS_MAX } from './keys.ts';
 import type { Means } from './means.ts';
 import type { RepositoryMemory } from './memory.ts';
 
@@ -237,6 +237,7 @@ export class RepositoryGroup {
           .user(cryptoUser)
           .chroot(EMPTY_DIRECTORY)
           .profile('worker')
+          .limit('nofile', WORKER_DESCRIPTORS_MAX)
           .talksTo('chunker')
           .settings({ worker, level }),
       ),

@@ -46,6 +46,8 @@ import { EMPTY_DIRECTORY } from './empty.ts';
 /** Argon2 on a slow machine, at the highest cost that slots allow, for each slot. */
 const KEYS_TIMEOUT_MS = 600_000;
 const SLOT_NAME_BYTES = 8;
+/** Of a process that passes none on. */
+export const WORKER_DESCRIPTORS_MAX = 256;
 
 type Changed = PayloadOf<typeof KEYS_CHANGED.shape>;
 type Listed = PayloadOf<typeof KEYS_LISTED.shape>;
@@ -196,6 +198,7 @@ export class RepositoryKeys {
         .user(cryptoUser)
         .chroot(EMPTY_DIRECTORY)
         .profile('worker')
+        .limit('nofile', WORKER_DESCRIPTORS_MAX)
         .mayComputeFor(KEYS_TIMEOUT_MS)
         .settings({ type }),
     );
