@@ -21,12 +21,14 @@ const REPAIRED_EVENT: EventType<Repaired> = {
   name: 'repaired',
   json: (event) => event,
   text: (repaired) => {
-    const { dryRun, indexed, missing, quarantined, salvagedChunks, salvagedBytes } = repaired;
+    const { dryRun, indexed, missing, putBack, unmended, quarantined, salvagedChunks, salvagedBytes } =
+      repaired;
     const { regainedChunks, lostChunks, broken, removed, accepted, unaccepted } = repaired;
     const parts: string[] = [];
     const say = (count: number, text: string) => count > 0 && parts.push(text);
     say(indexed, `${formatCount(indexed, 'pack')} indexed again`);
     say(missing, `${formatCount(missing, 'pack')} missing`);
+    say(putBack, `${formatCount(putBack, 'object')} put back`);
     say(quarantined, `${formatCount(quarantined, 'pack')} ${dryRun ? 'to set' : 'set'} aside`);
     say(salvagedChunks, `${formatCount(salvagedChunks, 'chunk')} (${formatBytes(salvagedBytes)}) salvaged`);
     say(regainedChunks, `${formatCount(regainedChunks, 'chunk')} came back from sources`);
@@ -37,6 +39,7 @@ const REPAIRED_EVENT: EventType<Repaired> = {
       left.push(
         `${formatCount(broken.length, 'snapshot')} cannot be restored whole, ${formatCount(lostChunks, 'chunk')} lost`,
       );
+    if (unmended > 0) left.push(`${formatCount(unmended, 'object')} cannot be mended`);
     if (unaccepted > 0) left.push(`${formatCount(unaccepted, 'problem')} of the log not accepted`);
     const did = parts.length === 0 ? 'nothing to repair' : parts.join(', ');
     const verdict = left.length === 0 ? 'whole' : left.join('; ');
@@ -66,7 +69,7 @@ export async function run(context: Context, given: Given): Promise<void> {
       regainedChunks: Math.max(0, mended.lostChunks - lostChunks),
     };
     output.emit(REPAIRED_EVENT, repaired);
-    const isWhole = broken.length <= removed && repaired.unaccepted === 0;
+    const isWhole = broken.length <= removed && repaired.unaccepted === 0 && repaired.unmended === 0;
     if (!isWhole || (asked.dryRun && repaired.problems > 0)) throw leftOver(repaired);
   });
 }
@@ -88,7 +91,7 @@ async function pushAgain(
   }
 }
 
-function leftOver({ repository, dryRun, problems, broken, removed, unaccepted }: Repaired): Failure {
+function leftOver({ repository, dryRun, problems, broken, removed, ...rest }: Repaired): Failure {
   if (dryRun) {
     const cause = `${formatCount(problems, 'problem')} found`;
     return new Failure('repair', repository, {
@@ -103,8 +106,14 @@ function leftOver({ repository, dryRun, problems, broken, removed, unaccepted }:
       kind: 'damaged',
       remedy: 'repair -remove removes them; what is left of them can be pulled before',
     });
+  if (rest.unmended > 0)
+    return new Failure('repair', repository, {
+      cause: `${formatCount(rest.unmended, 'object')} that opens it cannot be mended`,
+      kind: 'damaged',
+      remedy: 'put it back from a copy of the repository',
+    });
   return new Failure('repair', repository, {
-    cause: `${formatCount(unaccepted, 'problem')} of the log`,
+    cause: `${formatCount(rest.unaccepted, 'problem')} of the log`,
     kind: 'damaged',
     remedy: 'repair -accept takes the repository as it is',
   });

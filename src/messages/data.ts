@@ -204,8 +204,12 @@ export const QUARANTINE = message(269, 'quarantine', record({ packs: packNames }
 export const REINDEX = message(270, 'reindex', record({ disagreeing: packNames, forgetMissing: boolean }), {
   maxBytes: 1 << 20,
 });
-/** How many packs were indexed, and how many were missing. */
-export const REINDEXED = message(271, 'reindexed', record({ indexed: integer(), missing: integer() }));
+/** How many packs were indexed, and were missing; what opens the repository and was put back, or cannot be. */
+export const REINDEXED = message(
+  271,
+  'reindexed',
+  record({ indexed: integer(), missing: integer(), putBack: integer(), unmended: integer() }),
+);
 /** chunker → storage: find the segments of the pack with this number, from 0 on, of those that nothing describes. */
 export const SCAN_PACK = message(272, 'scan pack', record({ number: integer() }));
 /** Their ordinals, and the bytes between them; an empty name where there are no more packs. */

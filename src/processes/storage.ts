@@ -181,8 +181,6 @@ class Storage {
     });
     serveWriters(store, chunker);
     chunker.handler(TOTALS, (message) => chunker.reply(message, TOTALS_ARE, { ...store.totals }));
-    const [crypto] = workers;
-    if (crypto !== undefined) serveRepairs(store, chunker, crypto);
   }
 
   #serveWorker(worker: Channel): void {
@@ -300,7 +298,8 @@ export function storage(context: ChildContext): void {
     if (store.orphans.length > 0 || store.problems.length > 0) await store.recover();
     await store.backend.reserve();
     new Storage(store, ring, chunker, connected);
-    serveChecks(store, opening.config(), chunker);
+    serveChecks(store, opening.plain(), chunker);
+    serveRepairs(store, opening.plain(), chunker, first);
     const { totals } = store;
     parent.reply(message, LOADED, { chunks: totals.chunks, packs: totals.packs });
   });

@@ -91,6 +91,11 @@ describe('repair', () => {
     for (const name of [dataPack(0), dataPack(1), dataPack(2), dataPack(3), treePack(ROUNDS - 1)])
       assert.ok(named.has(`packs/${path.basename(name)}`), `${name}\n${check.stdout}`);
     assert.ok(named.has(entry));
+    // what opens the repository, while it is open
+    const [config, slot = ''] = ['config', ...stored('keys').keys()];
+    const pristine = [config, slot].map((name) => fs.readFileSync(path.join(rig.path('repository'), name)));
+    fs.rmSync(path.join(rig.path('repository'), config));
+    flip(slot, (size) => size >> 1);
     const would = await rig.ctl('-j', 'repair', '-n');
     assert.equal(would.code, 14, would.stderr);
     assert.deepEqual(only(would, 'repaired').quarantined, 4);
@@ -99,6 +104,11 @@ describe('repair', () => {
     const did = only(repair, 'repaired');
     assert.equal(did.quarantined, 4);
     assert.equal(did.missing, 1);
+    assert.deepEqual([did.putBack, did.unmended], [2, 0]);
+    for (const [i, name] of [config, slot].entries())
+      assert.ok(
+        fs.readFileSync(path.join(rig.path('repository'), name)).equals(pristine[i] ?? assert.fail()),
+      );
     assert.ok(Number(did.salvagedChunks) >= 4, repair.stdout);
     assert.ok(Number(did.lostChunks) === 0 && Number(did.regainedChunks) >= 5, repair.stdout);
     const clean = await rig.ok('check');

@@ -186,7 +186,10 @@ class Repository {
 
   async read(chunks: readonly Buffer[], harmed: { kind: ObjectKind; name: string }): Promise<void> {
     const { told } = this.#reading;
-    for (const { object, text } of await checkPlain(this.#backend, this.#keys.config))
+    for (const { object, text } of await checkPlain(this.#backend, {
+      config: this.#keys.config,
+      keys: new Map(),
+    }))
       told.push(`${object}: ${text}`);
     this.#readHeaders();
     this.#readLog();

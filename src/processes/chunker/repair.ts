@@ -81,6 +81,8 @@ export class Repair {
       problems: 0,
       indexed: 0,
       missing: 0,
+      putBack: 0,
+      unmended: 0,
       quarantined: 0,
       salvagedChunks: 0,
       salvagedBytes: 0,
@@ -103,11 +105,11 @@ export class Repair {
     repaired.problems = problems;
     if (dryRun) {
       repaired.quarantined = check.damage.packs.size;
-      repaired.unaccepted = (await journal.verify()).length;
+      repaired.unaccepted = (await journal.verify(true)).length;
       return repaired;
     }
     if (accept) repaired.accepted = (await journal.accept()).length;
-    repaired.unaccepted = (await journal.verify()).length;
+    repaired.unaccepted = (await journal.verify(true)).length;
     await this.#reindex(repaired, [...check.damage.disagreeing], false);
     const scanned = await this.#scan();
     const packs = new Map<string, readonly number[]>(scanned);
@@ -122,6 +124,8 @@ export class Repair {
     const { payload } = await storage.query(REINDEX, { disagreeing, forgetMissing }, REINDEXED);
     repaired.indexed += payload.indexed;
     repaired.missing += payload.missing;
+    repaired.putBack += payload.putBack;
+    repaired.unmended = payload.unmended;
   }
 
   /** Packs that nothing describes any more, and the segments that were found in them. */

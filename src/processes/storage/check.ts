@@ -18,7 +18,7 @@ import {
 import { INDEX_ID_BYTES, type PackRecord } from '../../repository/index.ts';
 import { missingPacks } from '../../repository/mend.ts';
 import { readFooter } from '../../repository/pack.ts';
-import { checkPlain } from '../../repository/plain.ts';
+import { checkPlain, type Plain } from '../../repository/plain.ts';
 import { noteProblem, problemOf } from '../../repository/problem.ts';
 import type { Store } from '../../repository/store.ts';
 
@@ -26,18 +26,18 @@ const TEXT_MAX_CHARS = 1024;
 const MENDED_MAX = 64;
 const PROBLEMS_MAX = 4096;
 
-/** Answers what the chunker asks; `config` is the configuration object that the repository was opened with. */
-export function serveChecks(store: Store, config: Buffer, chunker: Channel): void {
+/** Answers what the chunker asks; `plain` is what opened the repository. */
+export function serveChecks(store: Store, plain: Plain, chunker: Channel): void {
   chunker.handler(VERIFY_PACK, async (message: Received<PayloadOf<typeof VERIFY_PACK.shape>>) => {
     const { pack, footer } = message.payload;
     chunker.reply(message, PACK_IS, await verifyPack(store, pack, footer === 1));
   });
   chunker.handler(FINDINGS, async (message) => {
     await store.refresh();
-    const plain = await checkPlain(store.backend, config);
+    const found = await checkPlain(store.backend, plain);
     if (message.payload.again) await store.indexes.readAgain(store.problems);
     await mendIndex(store);
-    const problems = [...plain, ...store.problems].slice(0, PROBLEMS_MAX).map(({ object, text }) => ({
+    const problems = [...found, ...store.problems].slice(0, PROBLEMS_MAX).map(({ object, text }) => ({
       object,
       text: text.slice(0, TEXT_MAX_CHARS),
     }));

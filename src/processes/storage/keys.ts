@@ -27,6 +27,8 @@ import type { ChildContext } from '../../privsep/child.ts';
 import { CONFIG_NAME } from '../../repository/config.ts';
 import { CONFIG_MAX_BYTES } from '../../repository/constants.ts';
 import { kindOfLease } from '../../repository/lease.ts';
+import { checkKey, type Plain } from '../../repository/plain.ts';
+import { isUnreadable } from '../../repository/problem.ts';
 import type { Store } from '../../repository/store.ts';
 
 /** Kinds of sealed objects that are neither packs nor index, which the store knows. */
@@ -36,8 +38,8 @@ const SEALED_KINDS: readonly ObjectKind[] = ['snapshots', 'log'];
 export interface Opening {
   /** Throws before READ_KEYS. */
   backend(): FsBackend;
-  /** The configuration object that the parent opened it with. Throws before READ_KEYS. */
-  config(): Buffer;
+  /** What the parent opened it with. Throws before READ_KEYS. */
+  plain(): Plain;
   /** From now on epochs are those of this store. */
   loaded(store: Store): void;
 }
@@ -45,6 +47,7 @@ export interface Opening {
 export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsOptions): Opening {
   let backend: FsBackend | undefined;
   let config: Buffer | undefined;
+  const keys = new Map<string, Buffer>();
   let store: Store | undefined;
   const opened = (): FsBackend => {
     if (backend === undefined) throw new Failure('use repository', '', { cause: 'it is not open yet' });
@@ -56,9 +59,10 @@ export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsO
   };
   parent.handler(READ_KEYS, async (message) => {
     backend ??= await FsBackend.open('/', options);
-    const keys = await readKeys(backend);
-    config ??= keys.config;
-    parent.reply(message, KEYS_ARE, keys);
+    const read = await readKeys(backend);
+    config ??= read.config;
+    keepWhole(read.objects, keys);
+    parent.reply(message, KEYS_ARE, read);
   });
   parent.handler(KEY_NAMES, async (message) => {
     parent.reply(message, KEY_NAMES_ARE, { names: await keyNames(opened()) });
@@ -88,14 +92,28 @@ export function serveKeys({ parent }: Pick<ChildContext, 'parent'>, options: FsO
   });
   return {
     backend: opened,
-    config: () => {
+    plain: () => {
       if (config === undefined) throw new Failure('use repository', '', { cause: 'it is not open yet' });
-      return config;
+      return { config, keys };
     },
     loaded: (opening) => {
       store = opening;
     },
   };
+}
+
+/** Remembers slots and keyrings as they are, but for those that are damaged. */
+function keepWhole(objects: readonly { name: string; data: Buffer }[], keys: Map<string, Buffer>): void {
+  const names = new Set(objects.map(({ name }) => name));
+  for (const name of keys.keys()) if (!names.has(name)) keys.delete(name);
+  for (const { name, data } of objects) {
+    try {
+      checkKey(name, data);
+      keys.set(name, Buffer.from(data));
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+    }
+  }
 }
 
 async function keyNames(backend: FsBackend): Promise<string[]> {

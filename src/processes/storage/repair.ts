@@ -20,13 +20,14 @@ import {
 } from '../../messages/data.ts';
 import { putMark } from '../../repository/cleanup.ts';
 import { recover, reindexByFooter } from '../../repository/mend.ts';
+import { checkPlain, mendPlain, type Plain } from '../../repository/plain.ts';
 import { PACK_IS_MISSING } from '../../repository/problem.ts';
 import { type Head, scanPack } from '../../repository/scan.ts';
 import { HEAD_BYTES, type SegmentClass } from '../../repository/segment.ts';
 import type { Store } from '../../repository/store.ts';
 
-/** Answers what the chunker asks; `crypto` looks at the headers of segments. */
-export function serveRepairs(store: Store, chunker: Channel, crypto: Channel): void {
+/** Answers what the chunker asks; `plain` is what opened the repository, `crypto` looks at the headers of segments. */
+export function serveRepairs(store: Store, plain: Plain, chunker: Channel, crypto: Channel): void {
   chunker.handler(QUARANTINE, async (message) => {
     const { quarantined } = store.marks;
     const packs = message.payload.packs.filter((pack) => !quarantined.has(pack));
@@ -41,7 +42,15 @@ export function serveRepairs(store: Store, chunker: Channel, crypto: Channel): v
     const reindexed = await reindexByFooter(store, disagreeing);
     const added = store.totals.packs - before;
     const missing = forgetMissing ? await forget(store) : 0;
-    chunker.reply(message, REINDEXED, { indexed: Math.max(0, added) + reindexed, missing });
+    const putBack = await mendPlain(store.backend, plain);
+    const left = await checkPlain(store.backend, plain);
+    chunker.reply(message, REINDEXED, {
+      indexed: Math.max(0, added) + reindexed,
+      missing,
+      putBack,
+      // what writers and cleanups left is for a cleanup
+      unmended: left.filter(({ object }) => !object.startsWith('leases/')).length,
+    });
   });
   chunker.handler(SCAN_PACK, async (message) => {
     // those that `recover` could not take in
