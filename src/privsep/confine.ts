@@ -1,7 +1,7 @@
 /**
  * The walls around a child: root directory, resource limits, no new
  * privileges, no core dumps, system calls. Called by child.ts; `refuseRings`
- * by start.ts in the parent.
+ * by start.ts in the parent, and `keepMemory` by the parent itself.
  *
  * Invariant: a wall that the system cannot build is an error, never skipped.
  */
@@ -58,6 +58,12 @@ export function close(profile: Profile, parent: number): void {
       remedy: 'run a kernel with CONFIG_SECCOMP_FILTER, and allow seccomp in the container',
     });
   }
+}
+
+/** For the parent, whose hands keys pass through: no part of its memory is written anywhere. */
+export function keepMemory(): void {
+  setDumpable(false);
+  setRlimit(LIMITS.core, 0, 0);
 }
 
 let refused = false;

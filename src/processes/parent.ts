@@ -38,6 +38,7 @@ import {
   WHY_IS,
 } from '../messages/parent.ts';
 import type { Broker } from '../privsep/broker.ts';
+import { keepMemory } from '../privsep/confine.ts';
 import { child } from '../privsep/declare.ts';
 import { TRACED } from '../privsep/messages.ts';
 import type { Exit } from '../privsep/start.ts';
@@ -198,6 +199,7 @@ export class Parent {
   async start(): Promise<void> {
     const { socket, sources, repositories, state } = this.#configuration;
     refuseSecond(socket.path);
+    keepMemory();
     const held = holdState(state);
     this.#supervisor.atEnd(() => closeSync(held));
     makeEmptyDirectory();

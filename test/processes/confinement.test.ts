@@ -81,8 +81,10 @@ describe('the processes of a daemon that has worked', () => {
     });
 
   test('none of them dumps core, can be looked into by its own user, or opens more than its share', () => {
+    const limitsOf = (name: string): string => fs.readFileSync(proc(pidOf(name), 'limits'), 'latin1');
+    assert.match(limitsOf('parent'), /^Max core file size +0 +0 /m);
     for (const name of CHILDREN) {
-      const limits = fs.readFileSync(proc(pidOf(name), 'limits'), 'latin1');
+      const limits = limitsOf(name);
       assert.match(limits, /^Max core file size +0 +0 /m, name);
       const [, soft, hard] = /^Max open files +(\d+) +(\d+) /m.exec(limits) ?? [];
       assert.ok(soft === hard && Number(hard) <= OPEN_MAX, `${name}: ${soft} of ${hard}`);
