@@ -40,8 +40,15 @@ function taskRow(task: Status['tasks'][number], otherwise: string, nowMs: number
           ? 'not yet'
           : 'never good',
     missed ? `ERROR: ${what} within twice its interval` : failures > 0 ? 'failed' : (result ?? ''),
-    failures > 0 ? `${failures} times: ${text ?? ''}` : '',
+    failures > 0 ? `${failed(task, nowMs)}: ${text ?? ''}` : '',
   ];
+}
+
+/** How often in a row, and when last. */
+function failed({ failures, endMs, lastMs }: Status['tasks'][number], nowMs: number): string {
+  const atMs = endMs ?? lastMs;
+  const when = atMs === undefined ? '' : `, ${failures === 1 ? '' : 'last '}${ago(atMs, nowMs)}`;
+  return `${failures === 1 ? 'once' : `${failures} times`}${when}`;
 }
 
 /** A source: where it is, and how old its last good snapshot is. */

@@ -154,7 +154,7 @@ describe('plakarctl', { concurrency: false }, () => {
     const none = { nextMs: undefined, lastMs: undefined, endMs: undefined, goodMs: undefined };
     const good = { ...push, ...times, snapshot: SUMMARY.snapshot, text: undefined, result: undefined };
     const ofEtc = { name: 'etc to local', source: 'etc', snapshot: undefined, result: undefined };
-    const bad = { ...push, ...none, ...ofEtc, text: 'disk\nfull', failures: 2 };
+    const bad = { ...push, ...none, ...ofEtc, lastMs: 0, text: 'disk\nfull', failures: 2 };
     daemon.serve = (channel) =>
       channel.handler(client.STATUS, (message) => {
         const rest = {
@@ -175,7 +175,7 @@ describe('plakarctl', { concurrency: false }, () => {
     assert.match(first ?? '', /^plakard 1, process 1, since 1970-01-01T00:00:00Z \(\d+d\d\dh\), \/etc\//);
     assert.equal(heading, 'pushes:');
     assert.match(home ?? '', /^ {2}home to local {2}due now {2,}last good \d+d\d\dh ago$/);
-    assert.match(etc ?? '', /^ {2}etc to local .* no snapshot yet {2,}failed {2,}2 times: disk\\nfull$/);
+    assert.match(etc ?? '', /^ {2}etc to local .* no snapshot yet {2,}failed {2,}2 times, last .* ago: disk\\nfull$/);
     const pushes = events(await daemon.run('-j', 'status')).flatMap(({ pushes }) => pushes as object[]);
     assert.deepEqual(pushes[0], {
       ...push,
