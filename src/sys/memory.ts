@@ -63,6 +63,21 @@ export function checkSealed(fd: number, minBytes: number): number {
   return size;
 }
 
+/**
+ * Where the next mapping goes, if the kernel has nothing there: far from what it chooses by itself, and onwards
+ * each time, so that no address is used again before the collector has forgotten what was there (see bufferAt).
+ */
+const PLACES_FROM = 0x1000_0000_0000;
+const PLACES_TO = 0x4000_0000_0000;
+const PLACE_BYTES = 1 << 21;
+let place = PLACES_FROM;
+
+function nextPlace(lengthBytes: number): number {
+  const from = place + lengthBytes > PLACES_TO ? PLACES_FROM : place;
+  place = from + Math.ceil(lengthBytes / PLACE_BYTES) * PLACE_BYTES;
+  return from;
+}
+
 /** Addresses of what is mapped, by the buffer that `mapShared` returned. */
 const mappings = new WeakMap<Buffer, number>();
 
@@ -78,7 +93,15 @@ export function mapShared(fd: number, lengthBytes: number, access: 'read' | 'wri
   const refused: number[] = [];
   try {
     while (refused.length < ADDRESSES_MAX) {
-      const address = syscall(NUMBERS.mmap, 0, lengthBytes, protection, MAP_SHARED, fd, 0);
+      const address = syscall(
+        NUMBERS.mmap,
+        nextPlace(lengthBytes),
+        lengthBytes,
+        protection,
+        MAP_SHARED,
+        fd,
+        0,
+      );
       check(address, 'mmap', `descriptor ${fd}`);
       const buffer = bufferAt(address, lengthBytes);
       if (buffer !== undefined) {
