@@ -116,7 +116,8 @@ describe('damage', () => {
       () => undefined,
       async () => {
         assert.match(await rig.ok('check'), /no damage/);
-        for (const [object = ''] of kinds.map(named)) {
+        // the smallest pack is the one that is most likely still in memory
+        for (const object of [...kinds.map((kind) => named(kind)[0] ?? ''), named('packs').at(-1) ?? '']) {
           const [file, copy] = [rig.path('repository', object), rig.path('saved')];
           fs.copyFileSync(file, copy);
           flip(object, (size) => size >> 1)(rig.path('repository'));

@@ -282,7 +282,7 @@ export class Check {
   async #verifySegment(ordinal: number): Promise<void> {
     const { fetcher } = this.#parts;
     try {
-      const segment = await fetcher.segment(ordinal);
+      const segment = await fetcher.fresh(ordinal);
       try {
         fetcher.verify(segment);
         this.#chunks += segment.reader.count;

@@ -101,6 +101,14 @@ export class SegmentFetcher implements ChunkSource {
     }
   }
 
+  /** As `segment`, read from the repository now: what is in memory says nothing of what is there. */
+  async fresh(ordinal: number): Promise<LoadedSegment> {
+    const known = this.#segments.get(ordinal);
+    if (known !== undefined && !(known instanceof Promise) && known.users === 0) this.#evict(known);
+    // one that others use meanwhile stays theirs
+    return this.#segments.has(ordinal) ? this.#load(ordinal) : this.#first(ordinal);
+  }
+
   /** Loads a segment that nobody has asked for; the caller is its first user. */
   async #first(ordinal: number): Promise<LoadedSegment> {
     const loading = this.#load(ordinal);
@@ -117,12 +125,18 @@ export class SegmentFetcher implements ChunkSource {
 
   release(segment: LoadedSegment): void {
     segment.users--;
+    if (segment.users > 0) return;
+    if (this.#segments.get(segment.ordinal) !== segment) this.#free(segment);
     // someone may be waiting for a slot that only this one has
-    if (segment.users === 0 && this.#parts.slots.waiting > 0) this.#evict(segment);
+    else if (this.#parts.slots.waiting > 0) this.#evict(segment);
   }
 
   #evict(segment: LoadedSegment): void {
     this.#segments.delete(segment.ordinal);
+    this.#free(segment);
+  }
+
+  #free(segment: LoadedSegment): void {
     this.#readers.push(segment.reader);
     this.#parts.slots.release(segment.slot);
   }
