@@ -175,7 +175,10 @@ describe('plakarctl', { concurrency: false }, () => {
     assert.match(first ?? '', /^plakard 1, process 1, since 1970-01-01T00:00:00Z \(\d+d\d\dh\), \/etc\//);
     assert.equal(heading, 'pushes:');
     assert.match(home ?? '', /^ {2}home to local {2}due now {2,}last good \d+d\d\dh ago$/);
-    assert.match(etc ?? '', /^ {2}etc to local .* no snapshot yet {2,}failed {2,}2 times, last .* ago: disk\\nfull$/);
+    assert.match(
+      etc ?? '',
+      /^ {2}etc to local .* no snapshot yet {2,}failed {2,}2 times, last .* ago: disk\\nfull$/,
+    );
     const pushes = events(await daemon.run('-j', 'status')).flatMap(({ pushes }) => pushes as object[]);
     assert.deepEqual(pushes[0], {
       ...push,
