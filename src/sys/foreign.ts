@@ -11,9 +11,8 @@
  * module scope, or the caller for the length of the call, keeps alive. Each one
  * has an ArrayBuffer of its own, as small typed arrays may otherwise be moved.
  */
-import bindings from 'ffi-napi/lib/bindings.js';
-import ref from 'ref-napi';
 import { Failure } from '../error.ts';
+import { bindings, ref } from './natives.ts';
 
 const WORD_BYTES = 8;
 const ARGUMENTS = 7;
