@@ -120,15 +120,7 @@ export class Catalog {
   /** The snapshot that a person means: a UUID, an unambiguous prefix, or `latest`. */
   async resolve(wanted: string, allowed: (snapshot: Snapshot) => boolean): Promise<Snapshot> {
     const visible = (await this.list()).filter(allowed);
-    if (wanted === 'latest') {
-      const latest = visible.at(-1);
-      if (latest === undefined)
-        throw new Failure('find snapshot', 'latest', {
-          cause: 'there are none yet',
-          remedy: 'plakarctl push',
-        });
-      return latest;
-    }
+    if (wanted === 'latest') return this.#latest(visible);
     const prefix = wanted.toLowerCase();
     const found =
       prefix.length < PREFIX_MIN_CHARS ? [] : visible.filter(({ name }) => name.startsWith(prefix));
@@ -141,6 +133,20 @@ export class Catalog {
         kind: 'usage',
       });
     return only;
+  }
+
+  /** Nobody can tell when one was made that cannot be opened: what is older is not given out as the latest. */
+  #latest(visible: readonly Snapshot[]): Snapshot {
+    const count = this.#damaged.size;
+    if (count > 0)
+      throw new Failure('find snapshot', 'latest', {
+        cause: `${count === 1 ? 'one snapshot' : `${count} snapshots`} cannot be opened, and may be it`,
+        remedy: 'name one that plakarctl ls lists, and see plakarctl repair',
+        kind: 'damaged',
+      });
+    const latest = visible.at(-1);
+    if (latest !== undefined) return latest;
+    throw new Failure('find snapshot', 'latest', { cause: 'there are none yet', remedy: 'plakarctl push' });
   }
 
   #missing(wanted: string, prefix: string): Failure {
