@@ -64,6 +64,12 @@ export class History {
     this.#set(name, { ...run, endMs: nowMs, failures, text: text.slice(0, TEXT_MAX_CHARS) });
   }
 
+  /** What began was called off by whoever stops the daemon: it is as due as it was before. */
+  calledOff(name: string, before: Run): void {
+    // somebody else's may have succeeded meanwhile
+    if (this.#runs.get(name)?.goodMs === before.goodMs) this.#set(name, before);
+  }
+
   /** Forgets all but these. */
   keep(names: ReadonlySet<string>): void {
     for (const name of this.#runs.keys()) if (!names.has(name)) this.#runs.delete(name);
@@ -84,10 +90,17 @@ export class History {
     const history = new History();
     if (!isRecord(decoded) || decoded.version !== 1 || !isRecord(decoded.runs))
       throw new Error('not a history of version 1');
-    for (const [name, run] of Object.entries(decoded.runs)) if (isRun(run)) history.#set(name, run);
+    for (const [name, run] of Object.entries(decoded.runs)) if (isRun(run)) history.#set(name, ended(run));
     if (isPause(decoded.paused)) history.paused = decoded.paused;
     return history;
   }
+}
+
+/** A run that was at work when the daemon or the machine died has failed, and is tried again soon. */
+function ended(run: Run): Run {
+  const { startMs, endMs, failures } = run;
+  if (startMs === undefined || (endMs !== undefined && endMs >= startMs)) return run;
+  return { ...run, endMs: startMs, failures: failures + 1, text: 'plakard died while it ran' };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -36,6 +36,25 @@ test('a run is remembered through a round trip', () => {
   assert.equal(again.of('home to local', 9000).knownMs, 9000);
 });
 
+test('a run that was at work when the daemon died has failed, and one that was called off never was', () => {
+  const history = new History();
+  history.began('home to local', 1000);
+  history.succeeded('home to local', 2000, {});
+  history.began('home to local', 3000);
+  const again = History.decode(history.encode());
+  const { endMs, goodMs, failures, text } = again.of('home to local', 9000);
+  assert.deepEqual([endMs, goodMs, failures], [3000, 2000, 1]);
+  assert.match(text ?? '', /died while it ran/);
+  const before = again.of('home to local', 9000);
+  again.began('home to local', 4000);
+  again.calledOff('home to local', before);
+  assert.deepEqual(again.of('home to local', 9000), before);
+  again.began('home to local', 4000);
+  again.succeeded('home to local', 5000, {});
+  again.calledOff('home to local', before);
+  assert.equal(again.of('home to local', 9000).goodMs, 5000);
+});
+
 test('every truncation and every changed byte gives runs with whole fields, or an error', () => {
   const history = new History();
   history.succeeded('home to local', 1000, { snapshot: '99e5' });

@@ -239,6 +239,7 @@ export class Scheduler {
     if (tracing.schedule) trace('schedule', `${what}: begins`);
     this.#running.set(name, task);
     this.#triggered.delete(name);
+    const before = this.#history.of(name, now());
     this.#history.began(name, now());
     this.#save();
     try {
@@ -246,8 +247,11 @@ export class Scheduler {
       this.#history.succeeded(name, now(), outcome);
       log.info(`${what}: ${outcome.result ?? `snapshot ${outcome.snapshot ?? ''}`}`, { process: 'parent' });
     } catch (error) {
-      if (!this.#stopped) log.error(describe(new Failure(what, '', { cause: error })), { process: 'parent' });
-      this.#history.failed(name, now(), describe(error));
+      if (this.#stopped) this.#history.calledOff(name, before);
+      else {
+        log.error(describe(new Failure(what, '', { cause: error })), { process: 'parent' });
+        this.#history.failed(name, now(), describe(error));
+      }
     } finally {
       this.#running.delete(name);
       this.#save();
