@@ -13,6 +13,7 @@ import { type Log, openLog, type WriteLine } from './log.ts';
 import { ConfigurationRefused, readConfiguration } from './processes/parent/configuration.ts';
 import { isJournal, journal } from './processes/parent/journal.ts';
 import { ServiceManager } from './processes/parent/notify.ts';
+import { trustState } from './processes/parent/state.ts';
 import { hasSyslog, syslog } from './processes/parent/syslog.ts';
 import { Parent, type ParentOptions } from './processes/parent.ts';
 import { VERSION } from './version.ts';
@@ -221,7 +222,7 @@ function sayReady(text: string): void {
 
 /** Starts this command again in the background, and waits until it is ready; what it prints goes to the state directory. */
 async function detach(args: readonly string[], configuration: Configuration): Promise<void> {
-  mkdirSync(configuration.state, { recursive: true, mode: 0o700 });
+  trustState(configuration.state);
   const logPath = path.join(configuration.state, 'plakard.log');
   const log = openSync(logPath, 'a', 0o600);
   const child = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? '', '-d', ...args], {
