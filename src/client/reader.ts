@@ -7,8 +7,6 @@
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
 import { Channel } from '../ipc/channel.ts';
-import { bytes, type Shape } from '../ipc/shape.ts';
-import { decodeMsgpack } from '../keys/msgpack.ts';
 import {
   HEADER,
   HEADERS,
@@ -66,16 +64,9 @@ export interface SessionDescriptors {
   readonly ring: number;
 }
 
-/** A header's id before the rest is looked at: it is the name that the rest is checked against. */
-const idAlone: Shape<Buffer> = (value, at) =>
-  bytes(16, 16)(
-    typeof value === 'object' && value !== null && 'id' in value ? value.id : undefined,
-    `${at}.id`,
-  );
-
 function decodeHeader(plaintext: Buffer): Snapshot {
-  const name = snapshotName(decodeMsgpack(plaintext, idAlone, 'snapshot header'));
-  return { name, header: decodeSnapshot(plaintext, name) };
+  const header = decodeSnapshot(plaintext);
+  return { name: snapshotName(header.id), header };
 }
 
 export class Reader implements BulkSource, TreeSource {

@@ -109,13 +109,13 @@ function sorted(header: SnapshotHeader, errors: number): object {
   };
 }
 
-/** The header; throws a Failure of kind 'damaged', also if it is not the one of `name`. */
-export function decodeSnapshot(plaintext: Buffer, name: string): SnapshotHeader {
-  const object = `snapshots/${name}`;
+/** The header; throws a Failure of kind 'damaged', also if it is not the one of `name`, where that is known. */
+export function decodeSnapshot(plaintext: Buffer, name?: string): SnapshotHeader {
+  const object = name === undefined ? 'snapshot header' : `snapshots/${name}`;
   if (plaintext.length > SNAPSHOT_MAX_BYTES)
     throw new Failure('decode', object, { cause: `${plaintext.length} bytes are too many`, kind: 'damaged' });
   const header = decodeMsgpack(plaintext, shape, object);
-  if (snapshotName(header.id) !== name)
+  if (name !== undefined && snapshotName(header.id) !== name)
     throw new Failure('decode', object, { cause: `it is ${snapshotName(header.id)}`, kind: 'damaged' });
   return header;
 }
