@@ -123,7 +123,8 @@ export class Check {
     // a daemon lives for long: what it has read before may have been damaged since
     const again = depth !== 'fast';
     const snapshots = await this.#snapshots(request.snapshots, again);
-    await this.#askStorage(again);
+    // single snapshots do not need all of the index
+    await this.#askStorage(depth === 'full' || depth === 'sample');
     await this.#verifyPacks((name) => isFull || isTurn(name, 0, runs, turn));
     const wanted = new Set<number>();
     const checker = await this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted);
