@@ -1,7 +1,6 @@
 /**
- * The data that is backed up: made once for each run below the work directory,
- * and read once, so that the page cache is as warm for the first tool as for
- * the last. Called by bench.ts. Invariant: the same machine, scale and seed
+ * The data that is backed up: made once for each run below the work directory.
+ * Called by bench.ts' works. Invariant: the same machine, scale and seed
  * give the same data.
  */
 import { createCipheriv, createHash } from 'node:crypto';
@@ -276,6 +275,11 @@ function marker(directory: string): string {
   return `${directory}.done`;
 }
 
+/** Has all files below the directory in the page cache. */
+export function warm(directory: string): void {
+  run({ argv: ['sh', '-c', 'find "$1" -type f -exec cat {} + > /dev/null', 'sh', directory] });
+}
+
 /** Makes one kind of data below `top`, or takes what is there already from a run that was told to keep it. */
 export function makeData(top: string, name: DataName, scale: number): Data {
   const directory = path.join(top, name);
@@ -287,6 +291,5 @@ export function makeData(top: string, name: DataName, scale: number): Data {
     MAKERS[name](directory, scale);
     writeFileSync(done, `${scale}`);
   }
-  run({ argv: ['sh', '-c', 'find "$1" -type f -exec cat {} + > /dev/null', 'sh', directory] });
   return { directory, about: ABOUT[name], ...measureTree(directory) };
 }

@@ -1,8 +1,11 @@
 /**
  * The works that are measured, in groups that share repositories. Called by
  * bench.ts. Invariants: the tools take turns within each round, and another
- * begins each round; a repository that is measured was made in this run; what a
- * tool restores is compared with the original once for each kind of data.
+ * begins each round; what is going to be read was read just before, so that the
+ * page cache is as warm for one tool as for another (borg drops from it what it
+ * has read, plakard writes past it); a repository that is measured was made in
+ * this run; what a tool restores is compared with the original once for each
+ * kind of data.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -10,7 +13,7 @@ import path from 'node:path';
 import { compareTrees } from '../../scripts/compare.ts';
 import { Failure } from '../../src/error.ts';
 import { type Command, progress, run } from './command.ts';
-import { changeSome, type Data, type DataName, makeData, measureTree, TINY_FILE } from './data.ts';
+import { changeSome, type Data, type DataName, makeData, measureTree, TINY_FILE, warm } from './data.ts';
 import { measure } from './measure.ts';
 import { plakard } from './plakard.ts';
 import type { Results, WorkName } from './results.ts';
@@ -69,15 +72,21 @@ function storeDirectory(plan: Plan, tool: Tool): string {
   return path.join(plan.directory, tool.name.replaceAll(' ', '-'));
 }
 
+/** What belongs to one measurement. */
+interface Measuring {
+  readonly work: WorkName;
+  /** of the tool */
+  readonly name: string;
+  readonly command: Command;
+  readonly store?: Store;
+  /** the directory that is read */
+  readonly reads?: string;
+}
+
 /** Measures one command of one tool and notes it. */
-async function once(
-  plan: Plan,
-  work: WorkName,
-  name: string,
-  command: Command,
-  store?: Store,
-): Promise<void> {
+async function once(plan: Plan, { work, name, command, store, reads }: Measuring): Promise<void> {
   const memory = !QUICK.has(work);
+  if (reads !== undefined) warm(reads);
   const measured = await measure(command, { daemon: store?.daemon, memory });
   plan.results.of(work, name).measured.push(measured);
   if (memory) progress(`${work}: ${name} ${measured.seconds.toFixed(2)} s`);
@@ -92,7 +101,8 @@ async function firstPushes(plan: Plan, work: WorkName, data: Data, tools: readon
       await stores.get(tool)?.close();
       const store = await tool.create(emptyDirectory(plan, tool.name), data.directory);
       stores.set(tool, store);
-      await once(plan, work, tool.name, store.push(), store);
+      const command = store.push();
+      await once(plan, { work, name: tool.name, command, store, reads: data.directory });
       plan.results.of(work, tool.name).storedBytes.push(measureTree(store.path).bytes);
     }
 }
@@ -116,6 +126,11 @@ function verify(plan: Plan, work: WorkName, data: Data, stores: Stores): void {
   }
 }
 
+/** A check reads the repository. */
+function reading(work: WorkName, { path: reads }: Store): { reads?: string } {
+  return work === 'check' ? { reads } : {};
+}
+
 /** Measures a work that leaves the repositories as they are. */
 async function repeated(
   plan: Plan,
@@ -127,14 +142,15 @@ async function repeated(
   const runs = plan.runs(work) * (QUICK.has(work) ? QUICK_REPEATS : 1);
   for (let round = 0; round < runs; round++)
     for (const [tool, store] of inTurn([...stores], round))
-      await once(plan, work, tool.name, command(store), store);
+      await once(plan, { work, name: tool.name, command: command(store), store, ...reading(work, store) });
 }
 
 async function pulls(plan: Plan, data: Data, stores: Stores): Promise<void> {
   for (let round = 0; round < plan.runs('pull'); round++)
     for (const [tool, store] of inTurn([...stores], round)) {
       const to = emptyDirectory(plan, 'restored');
-      await once(plan, 'pull', tool.name, store.pull(to), store);
+      const command = store.pull(to);
+      await once(plan, { work: 'pull', name: tool.name, command, store, reads: store.path });
       if (round === 0) compare(plan, 'pull', tool, data, store.restored(to));
       rmSync(to, { recursive: true });
     }
@@ -149,7 +165,7 @@ async function unchangedPushes(plan: Plan, data: Data, stores: Stores): Promise<
   if (!plan.works.has('unchanged')) return;
   await repeated(plan, 'unchanged', stores, (store) => store.push());
   for (let round = 0; round < plan.runs('unchanged'); round++)
-    await once(plan, 'unchanged', 'find', find(data));
+    await once(plan, { work: 'unchanged', name: 'find', command: find(data) });
 }
 
 /** A push after 1% of the files have changed, other files in each round. */
@@ -157,7 +173,13 @@ async function changedPushes(plan: Plan, data: Data, stores: Stores): Promise<vo
   for (let round = 0; round < plan.runs('d'); round++) {
     changeSome(data.directory, round);
     for (const [tool, store] of inTurn([...stores], round))
-      await once(plan, 'd', tool.name, store.push(), store);
+      await once(plan, {
+        work: 'd',
+        name: tool.name,
+        command: store.push(),
+        store,
+        reads: data.directory,
+      });
   }
   verify(plan, 'd', data, stores);
 }
@@ -223,7 +245,7 @@ async function manyWorks(plan: Plan): Promise<void> {
   for (let round = 0; round < plan.runs('status') * QUICK_REPEATS; round++)
     for (const [tool, store] of stores) {
       const command = plan.works.has('status') ? store.status?.() : undefined;
-      if (command !== undefined) await once(plan, 'status', tool.name, command, store);
+      if (command !== undefined) await once(plan, { work: 'status', name: tool.name, command, store });
     }
   await closeAll(plan, stores);
 }
