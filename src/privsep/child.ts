@@ -154,6 +154,11 @@ function die(parent: ParentChannel, error: unknown): void {
   setTimeout(() => process.exit(1), FAILED_TIMEOUT_MS);
 }
 
+/** The parent is gone, at whatever moment: an exit would wait for the pool's threads, and these may wait for us. */
+function vanish(): void {
+  process.kill(process.pid, 'SIGKILL');
+}
+
 /** Sends a trace, unless the parent has more than enough of them. */
 function say(parent: ParentChannel, topic: Topic, text: string): void {
   if (parent.closed || !parent.writable) return;
@@ -211,7 +216,7 @@ export async function runChild(
   parent.handler(SETUP, (received) => setup.resolve(received));
   parent.handler(TRACE, ({ payload }) => traceTo(payload.topics, (topic, text) => say(parent, topic, text)));
   parent.dispatch().then(
-    () => process.exit(context?.stopping ? 0 : 1),
+    () => (context?.stopping === true ? process.exit(0) : vanish()),
     (error: unknown) => die(parent, error),
   );
   try {
