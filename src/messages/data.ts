@@ -198,6 +198,8 @@ export const MISSING_IS = message(
 
 const packName = text(32);
 const packNames = list(packName, 16_384);
+/** chunker → storage: set the pack of this segment aside, as something in it cannot be read; answered by OK. */
+export const SET_ASIDE = message(284, 'set aside', record({ segment: integer(0, 0xffffffff) }));
 /** chunker → storage: these packs are damaged, nothing new may refer to them; answered by OK. */
 export const QUARANTINE = message(269, 'quarantine', record({ packs: packNames }), { maxBytes: 1 << 20 });
 /** chunker → storage: index what no index names, and by their footers these; with `forgetMissing`, no packs that are not there. */

@@ -215,6 +215,26 @@ describe('damage', () => {
       });
   });
 
+  test('in the tree: a push names it and stores it anew, and everything comes back', async () => {
+    const tree = named('packs').at(-1) ?? '';
+    await on(
+      flip(tree, () => 100),
+      async () => {
+        const { code, stdout, stderr } = await rig.ctl('-q', 'push', 'home');
+        assert.equal(code, 0, stderr);
+        assert.match(stderr, new RegExp(`parent ${id}: .*not authentic`));
+        await rig.ok('pull', '-to', rig.path('mended'), stdout.trim());
+        assertSame(rig.path('home'), rig.path('mended'));
+        // the first snapshot is made of the same chunks
+        assert.equal((await pulled(0)).files, FILES);
+        assert.match(await rig.ok('check'), /no damage.*1 pack in quarantine/);
+        await rig.stop();
+        await rig.start();
+        assert.equal((await pulled(0)).files, FILES);
+      },
+    );
+  });
+
   test('in a snapshot: it is named by ls and check, and a new push works', async () => {
     for (const where of [() => 2, (size: number) => size - 1])
       await on(flip(`snapshots/${id}`, where), async () => {

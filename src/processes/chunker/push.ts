@@ -9,7 +9,7 @@ import { describe, Failure, toWire } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { PATH_MAX_BYTES, type problem, type progress, type summary } from '../../messages/client.ts';
-import { BEGIN, BEGUN, END, OK, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
+import { BEGIN, BEGUN, END, OK, SET_ASIDE, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
 import { BATCH_USED, NODES, NODES_WINDOW_BYTES, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
 import type { Journal } from '../../repository/journal.ts';
 import {
@@ -94,12 +94,15 @@ export class Push {
   #unreadable = 0;
   #parent: Snapshot | undefined;
   #progressMs = 0;
+  /** the parent's tree, as far as it can be taken over */
+  readonly #whole: WholeChunks;
 
   constructor(request: PushRequest, parts: PushParts) {
     this.#request = request;
     this.#parts = parts;
     this.#files = new FileReader(parts.store, parts.splitter);
     this.#generation = parts.store.generation;
+    this.#whole = new WholeChunks(parts.fetcher, (segment) => this.#setAside(segment));
     // rejections reach whoever awaits `run`; before that they are nobody's
     this.#over.promise.catch(() => undefined);
     this.#builder = new TreeBuilder({
@@ -161,7 +164,7 @@ export class Push {
     const before = { ...store.totals };
     const held = (await storage.query(TOTALS, {}, TOTALS_ARE)).payload.storedBytes;
     const parent = await catalog.parentFor(host, source, paths, user);
-    if (parent !== undefined && fetcher.holds(parent.header.root.id)) this.#parent = parent;
+    if (parent !== undefined && (await this.#isReadable(parent))) this.#parent = parent;
     const root = this.#parent?.header.root;
     const trustBeforeSec = this.#parent && Math.floor(this.#parent.header.time / 1000) - CLOCK_SLACK_SEC;
     // a client walks all of what it walks; a scanner says what it visits
@@ -201,6 +204,29 @@ export class Push {
 
   // ---- the parent's tree to the walker
 
+  /** Without that, what is damaged would be taken for stored. */
+  async #setAside(segment: number): Promise<void> {
+    try {
+      await this.#parts.storage.query(SET_ASIDE, { segment }, OK);
+    } catch (error) {
+      this.fail(error);
+      throw error;
+    }
+  }
+
+  /** Whether the root of its tree can be read; a push without a parent reads everything. */
+  async #isReadable({ name, header: { root } }: Snapshot): Promise<boolean> {
+    if (!this.#parts.fetcher.holds(root.id)) return false;
+    try {
+      await this.#whole.get(CHUNK_TREE, root.id, root.length);
+      return true;
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
+      this.#notice(`parent ${name}`, describe(error));
+      return false;
+    }
+  }
+
   /** The scanner has begun, and said which directories it visits. */
   begun(visits: Buffer | undefined): void {
     const root = this.#awaited;
@@ -216,7 +242,7 @@ export class Push {
   #awaited: ChunkRef | undefined;
 
   #streamParent(root: ChunkRef, visits: Visit | undefined): void {
-    const { walker, fetcher } = this.#parts;
+    const { walker } = this.#parts;
     const { job } = this.#request;
     // one piece is held back, so that the last can say that it is
     let held: Buffer | undefined;
@@ -236,9 +262,7 @@ export class Push {
     };
     const onDamage = (error: unknown): void =>
       this.#notice(`parent ${this.#parent?.name ?? ''}`, describe(error));
-    // what names a chunk that is lost counts as damaged: it is read again, and so mended
-    const source = new WholeChunks(fetcher);
-    streamTree(source, root, { write, onDamage, visits, isOver: () => this.#isOver })
+    streamTree(this.#whole, root, { write, onDamage, visits, isOver: () => this.#isOver })
       .then(() => send(held ?? Buffer.alloc(0), true))
       .catch((error: unknown) => this.fail(error));
   }

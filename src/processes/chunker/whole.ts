@@ -1,21 +1,26 @@
 /**
- * Chunks of the parent's tree, for a push that means to take parts of it over:
- * one that names a chunk which is not in the repository any more counts as
- * damaged, so that what is below it is read from the source again.
+ * Chunks of the parent's tree, for a push that means to take parts of it over.
+ * What cannot be read, or names a chunk that is not in the repository any more,
+ * counts as damaged, so that what is below it is read from the source again.
+ * Invariant: nothing is taken for stored that was found to be damaged: its pack
+ * is set aside first, and so it is stored anew.
  */
+import { Failure } from '../../error.ts';
 import { CHUNK_LIST, type ChunkKind, type ChunkSource } from '../../snapshot/chunks.ts';
 import { references } from '../../snapshot/references.ts';
 import { missing, type SegmentFetcher } from './fetch.ts';
 
 export class WholeChunks implements ChunkSource {
   readonly #fetcher: SegmentFetcher;
+  readonly #setAside: (segment: number) => Promise<void>;
 
-  constructor(fetcher: SegmentFetcher) {
+  constructor(fetcher: SegmentFetcher, setAside: (segment: number) => Promise<void>) {
     this.#fetcher = fetcher;
+    this.#setAside = setAside;
   }
 
   async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
-    const chunk = await this.#fetcher.get(kind, id, length);
+    const chunk = await this.#read(kind, id, length);
     const lists: { id: Buffer; length: number }[] = [];
     references(kind, chunk, (named, namedId, namedLength) => {
       if (!this.#fetcher.holds(namedId)) throw missing(namedId, 0, 'it is not in the repository to stay');
@@ -23,5 +28,15 @@ export class WholeChunks implements ChunkSource {
     });
     for (const list of lists) await this.get(CHUNK_LIST, list.id, list.length);
     return chunk;
+  }
+
+  async #read(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
+    try {
+      return await this.#fetcher.get(kind, id, length);
+    } catch (error) {
+      const segment = this.#fetcher.locate(id);
+      if (error instanceof Failure && error.kind === 'damaged' && segment >= 0) await this.#setAside(segment);
+      throw error;
+    }
   }
 }

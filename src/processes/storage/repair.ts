@@ -1,5 +1,5 @@
 /**
- * What storage does in a repair, as the chunker tells it to: sets damaged packs
+ * What storage does in a repair, or where a push meets damage, as the chunker tells it to: sets damaged packs
  * aside, indexes packs anew by their footers, finds the segments of packs that
  * have none. It removes no pack.
  */
@@ -17,6 +17,7 @@ import {
   SALVAGED,
   SCAN_IS,
   SCAN_PACK,
+  SET_ASIDE,
 } from '../../messages/data.ts';
 import { putMark } from '../../repository/cleanup.ts';
 import { recover, reindexByFooter } from '../../repository/mend.ts';
@@ -28,10 +29,18 @@ import type { Store } from '../../repository/store.ts';
 
 /** Answers what the chunker asks; `plain` is what opened the repository, `crypto` looks at the headers of segments. */
 export function serveRepairs(store: Store, plain: Plain, chunker: Channel, crypto: Channel): void {
-  chunker.handler(QUARANTINE, async (message) => {
+  const setAside = async (named: readonly string[]): Promise<void> => {
     const { quarantined } = store.marks;
-    const packs = message.payload.packs.filter((pack) => !quarantined.has(pack));
+    const packs = named.filter((pack) => !quarantined.has(pack));
     if (packs.length > 0) await putMark(store, randomBytes, packs, true);
+  };
+  chunker.handler(QUARANTINE, async (message) => {
+    await setAside(message.payload.packs);
+    chunker.reply(message, OK, {});
+  });
+  chunker.handler(SET_ASIDE, async (message) => {
+    const place = store.segments.place(message.payload.segment);
+    if (place !== undefined) await setAside([store.segments.packName(place.pack)]);
     chunker.reply(message, OK, {});
   });
   chunker.handler(REINDEX, async (message) => {
