@@ -6,7 +6,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Command, failed, follow, run, SAID_MAX_BYTES } from './command.ts';
-import { cpuTime, pssBytes, rssBytes, title, withDescendants } from './processes.ts';
+import { cpuTime, pssBytes, title, withDescendants } from './processes.ts';
 
 export interface Measured {
   readonly seconds: number;
@@ -16,41 +16,21 @@ export interface Measured {
   readonly cpu: ReadonlyMap<string, number>;
 }
 
-const SAMPLE_MS = 50;
-/** Looking for new processes, and at PSS where RSS has not grown, is dear: not at each sample. */
-const THOROUGH_MS = 500;
-const GROWTH_BYTES = 1 << 20;
+/** Reading PSS takes the kernel milliseconds for each process, at the cost of what is measured. */
+const SAMPLE_MS = 500;
 
-/**
- * Follows the memory of process trees. PSS is what counts, but reading it takes
- * the kernel 1 ms a process, which would slow down what is measured: so RSS is
- * looked at 20 times a second, and PSS when RSS is higher than ever, and else
- * twice a second.
- */
+/** The highest sum of the PSS of process trees. */
 class Memory {
   peakBytes = 0;
   readonly #roots: readonly number[];
-  #pids: readonly number[] = [];
-  #thoroughMs = Number.NEGATIVE_INFINITY;
-  #highestRssBytes = 0;
 
   constructor(roots: readonly number[]) {
     this.#roots = roots;
   }
 
-  sample(nowMs: number): void {
-    const thorough = nowMs - this.#thoroughMs >= THOROUGH_MS;
-    if (thorough) {
-      this.#thoroughMs = nowMs;
-      this.#pids = withDescendants(this.#roots);
-    }
-    let rss = 0;
-    for (const pid of this.#pids) rss += rssBytes(pid);
-    const grown = rss > this.#highestRssBytes + GROWTH_BYTES;
-    if (!thorough && !grown) return;
-    this.#highestRssBytes = Math.max(this.#highestRssBytes, rss);
+  sample(): void {
     let pss = 0;
-    for (const pid of this.#pids) pss += pssBytes(pid);
+    for (const pid of withDescendants(this.#roots)) pss += pssBytes(pid);
     this.peakBytes = Math.max(this.peakBytes, pss);
   }
 }
@@ -90,7 +70,7 @@ export async function measure(command: Command, { daemon, memory }: MeasureOptio
     said = (said + text).slice(-SAID_MAX_BYTES);
   });
   const watched = new Memory(daemon === undefined ? [child.pid ?? 0] : [daemon, child.pid ?? 0]);
-  const timer = memory ? setInterval(() => watched.sample(performance.now()), SAMPLE_MS) : undefined;
+  const timer = memory ? setInterval(() => watched.sample(), SAMPLE_MS) : undefined;
   let seconds: number;
   try {
     const [code, signal] = await ended;

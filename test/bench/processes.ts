@@ -44,11 +44,6 @@ export function pssBytes(pid: number): number {
   return Number(kib ?? 0) * 1024;
 }
 
-/** Resident set size in bytes: a hundredth of the cost of pssBytes. proc_pid_statm(5). */
-export function rssBytes(pid: number): number {
-  return Number(read(`/proc/${pid}/statm`).split(' ')[1] ?? 0) * PAGE_BYTES;
-}
-
 export interface CpuTime {
   /** user and system seconds of all its threads */
   readonly own: number;
