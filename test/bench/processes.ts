@@ -7,7 +7,6 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 /** USER_HZ: a constant of Linux's interface on every architecture that we run on. */
 const TICKS_PER_SECOND = 100;
-const PAGE_BYTES = 4096;
 
 function read(path: string): string {
   try {
