@@ -145,15 +145,18 @@ async function repeated(
       await once(plan, { work, name: tool.name, command: command(store), store, ...reading(work, store) });
 }
 
+/** What was restored is removed at the end: removing it keeps the disk busy while the next tool writes. */
 async function pulls(plan: Plan, data: Data, stores: Stores): Promise<void> {
+  const restored: string[] = [];
   for (let round = 0; round < plan.runs('pull'); round++)
     for (const [tool, store] of inTurn([...stores], round)) {
-      const to = emptyDirectory(plan, 'restored');
+      const to = emptyDirectory(plan, `restored ${round} ${tool.name}`);
+      restored.push(to);
       const command = store.pull(to);
       await once(plan, { work: 'pull', name: tool.name, command, store, reads: store.path });
       if (round === 0) compare(plan, 'pull', tool, data, store.restored(to));
-      rmSync(to, { recursive: true });
     }
+  for (const each of restored) rmSync(each, { recursive: true });
 }
 
 /** find that looks at every name, as the least that an unchanged push has to do. */
