@@ -24,6 +24,7 @@
  * that an insertion in a big file changes few lists. Two holes never touch.
  */
 import { Failure } from '../error.ts';
+import { UnknownVersion } from '../keys/frame.ts';
 import { Bytes, getUint64 } from './bytes.ts';
 import { CHUNK_LIST, CHUNK_MAX_BYTES, type ChunkSource, type ChunkStore, ID_BYTES } from './chunks.ts';
 
@@ -78,7 +79,8 @@ export class BlockReader {
     this.splitter = buffer[start] as number;
     this.depth = buffer[start + 1] as number;
     this.count = this.#view.getUint32(start + 4, true);
-    if (this.splitter > SPLITTER_FASTCDC1) throw damaged(`unknown splitter ${this.splitter}`);
+    if (this.splitter > SPLITTER_FASTCDC1)
+      throw new UnknownVersion('list of chunks', `splitter ${this.splitter}`);
     if (this.depth > LIST_DEPTH_MAX) throw damaged(`depth ${this.depth}`);
     if (this.#view.getUint16(start + 2, true) !== 0) throw damaged('reserved bytes are not zero');
     if (this.count > recordsMax) throw damaged(`${this.count} records`);

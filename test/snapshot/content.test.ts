@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Failure } from '../../src/error.ts';
+import { Failure, describe as told } from '../../src/error.ts';
+import { UnknownVersion } from '../../src/keys/frame.ts';
 import { Bytes } from '../../src/snapshot/bytes.ts';
 import { CHUNK_LIST, MemoryChunks } from '../../src/snapshot/chunks.ts';
 import {
@@ -142,6 +143,18 @@ describe('file contents', () => {
     assert.notEqual(blocks[0], blocks[1]);
   });
 
+  test('a splitter of a later version is told by its number, and is no damage', () => {
+    const block = Buffer.from([2, 0, 0, 0, 0, 0, 0, 0]);
+    assert.throws(
+      () => new BlockReader().load(block),
+      (error) => {
+        assert.ok(error instanceof UnknownVersion);
+        assert.match(told(error), /list of chunks: splitter 2 is unknown to this version/);
+        return true;
+      },
+    );
+  });
+
   test('damage is refused: truncation, flipped bits, lists that cover something else', async () => {
     const chunks = new MemoryChunks();
     const { block } = await write(chunks, [...manyParts(20, 4)]);
@@ -154,7 +167,9 @@ describe('file contents', () => {
       try {
         readBlock(flipped);
       } catch (error) {
-        assert.ok(error instanceof Failure && error.kind === 'damaged', String(error));
+        const isSplitter = bit < 8;
+        assert.equal(error instanceof UnknownVersion, isSplitter, String(error));
+        assert.ok(isSplitter || (error instanceof Failure && error.kind === 'damaged'), String(error));
       }
     }
     const big = await write(chunks, [...manyParts(500, 5)]);
