@@ -259,7 +259,9 @@ export class SegmentFetcher implements ChunkSource {
   async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
     const ordinal = this.locate(id);
     if (ordinal < 0) throw missing(id, 0, 'it is not in the repository');
-    const segment = await this.segment(ordinal);
+    const segment = await this.segment(ordinal).catch((cause: unknown) => {
+      throw new Failure('read chunk', id.toString('hex', 0, 8), { cause });
+    });
     try {
       return Buffer.from(this.extract(segment, kind, id, 0, length));
     } finally {
