@@ -53,7 +53,7 @@ function undeclared(kept: number | undefined): Open[] {
   });
 }
 
-/** Closes every descriptor that was not declared, whoever left it open; `kept` stays for now. */
+/** Closes every descriptor that was not declared, whoever left it open, but `kept`, which its opener closes. */
 export function closeUndeclared(kept?: number): void {
   for (const { fd, target } of undeclared(kept)) {
     if (target === RING) {

@@ -242,8 +242,8 @@ export function profileProgram(profile: Profile, pid: number, machine: string = 
 }
 
 /**
- * A filter for the parent: io_uring_setup is not implemented, everything else
- * is allowed. libuv makes a ring in every event loop, before any of our code
+ * A filter for the parent: io_uring_setup fails with ENOSYS, everything else is
+ * allowed. libuv makes a ring in every event loop, before any of our code
  * runs; what is submitted through one passes by the filter of the process. A
  * filter is inherited through exec, so children start without rings.
  */

@@ -67,7 +67,7 @@ export function ownSocket(path: string, { gid, mode }: SocketOwner): void {
     chownSync(`/proc/self/fd/${fd}`, 0, gid);
     chmodSync(`/proc/self/fd/${fd}`, mode);
   } catch (cause) {
-    throw new Failure('own', path, { cause });
+    throw new Failure('give its group and mode to', path, { cause });
   } finally {
     if (fd >= 0) closeSync(fd);
   }

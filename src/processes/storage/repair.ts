@@ -1,7 +1,7 @@
 /**
- * What storage does in a repair, or where a push meets damage, as the chunker tells it to: sets damaged packs
- * aside, indexes packs anew by their footers, finds the segments of packs that
- * have none. It removes no pack.
+ * What storage does in a repair, or where a push meets damage, as the chunker
+ * tells it to: sets damaged packs aside, indexes packs anew by their footers,
+ * finds the segments of packs that have none. It removes no pack.
  */
 import { randomBytes } from 'node:crypto';
 import { Failure } from '../../error.ts';
