@@ -14,12 +14,13 @@ import { startOf } from '../parent/daemon.ts';
 import { Attack, Random } from './attack.ts';
 import { callOn, tryMemory, tryWalls } from './walls.ts';
 
-/** A life of a role that is taken over, and the seed of what it then does; or the one call that it makes. */
+/** A life of a role that is taken over, and the seed of what it then does; or the one call that it makes; or that it spins. */
 export interface Life {
   readonly role: string;
   readonly seed: number;
   readonly call?: CallName;
   readonly thread?: 'main' | 'pool';
+  readonly spins?: true;
 }
 
 /** What is recorded: bytes as they came, keys as they were given, what an attack did, and what the kernel refused. */
@@ -138,6 +139,19 @@ function calling({ call = 'execve', thread = 'main' }: Life, load: Roles[string]
   };
 }
 
+/** Does its work until it is ready, and then nothing but use the processor. */
+function spinning(load: Roles[string]): Roles[string] {
+  return async () => {
+    const real = await load();
+    return async (context) => {
+      await real(context);
+      void context.begun.then(() => {
+        for (;;);
+      });
+    };
+  };
+}
+
 async function attackNow(attack: Attack, random: Random, context: ChildContext): Promise<void> {
   await context.begun;
   // some rounds wait until there is work, and peers
@@ -167,6 +181,7 @@ export async function runTaken(directory: string): Promise<void> {
   const { seed } = life;
   record('note', Buffer.from(`began ${process.pid} at ${startOf('self')}, seed ${seed}`));
   if (life.call !== undefined) return await runChild({ [role]: calling(life, load) }, REQUESTS);
+  if (life.spins) return await runChild({ [role]: spinning(load) }, REQUESTS);
   const random = new Random(seed);
   const taken: Roles = {
     [role]: async () => {
