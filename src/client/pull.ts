@@ -12,6 +12,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { describe, Failure } from '../error.ts';
 import { type RestoreCounts, type RestoreProblem, type Rights, restore } from '../snapshot/restore.ts';
@@ -27,6 +28,8 @@ import type { Reader } from './reader.ts';
 
 /** Problems that are said one by one; beyond them they are counted. */
 const PROBLEMS_SHOWN_MAX = 10_000;
+/** Beyond this the daemon's side is slower. */
+const HANDS_MAX = 4;
 const PRIVATE = 0o700;
 const ALL = 0o777;
 const { O_DIRECTORY, O_RDONLY } = fs.constants;
@@ -118,6 +121,11 @@ function isEmpty(directory: Buffer): boolean {
   }
 }
 
+/** One thread more than one can use costs memory alone. */
+function handsOf(cores: number): number {
+  return cores < 2 ? 0 : Math.min(cores, HANDS_MAX);
+}
+
 /** As whom the kernel judges what we do. */
 function rightsOfProcess(): Rights {
   const uid = process.geteuid?.() ?? 0;
@@ -147,6 +155,7 @@ async function pull(
       targetIsNew: target.isNew,
       overwrite,
       rights: rightsOfProcess(),
+      hands: handsOf(availableParallelism()),
       random: randomBytes,
       problem,
       progress: progressOf(context, located),

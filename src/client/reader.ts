@@ -166,8 +166,8 @@ export class Reader implements BulkSource, TreeSource {
     return places;
   }
 
-  /** See BulkSource. `data` is a view of the ring, valid during the call. */
-  readMany(requests: ChunkRequests, onChunk: (index: number, data: Buffer) => void, onFailed: OnFailed) {
+  /** See BulkSource. `data` is a view of the ring. */
+  readMany(requests: ChunkRequests, onChunk: OnChunk, onFailed: OnFailed) {
     return this.#queue.readMany(requests, onChunk, onFailed);
   }
 

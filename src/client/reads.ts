@@ -120,7 +120,7 @@ export class ReadQueue {
     return copy;
   }
 
-  /** Reads all, in any order; `data` is valid during the call alone. See BulkSource. */
+  /** Reads all, in any order; `data` is valid until the promise that was returned is resolved. See BulkSource. */
   async readMany(requests: ChunkRequests, onChunk: OnChunk, onFailed: OnFailed): Promise<void> {
     if (requests.count > 0) await this.#add(this.#bulk, requests, onChunk, onFailed, false);
   }

@@ -72,12 +72,12 @@ export interface BulkSource extends ChunkSource {
   locate(ids: Buffer): Promise<Float64Array>;
   /**
    * Reads every request, several at a time, and calls either `onChunk` or `onFailed` once for each, in any order.
-   * The arrays must be left alone until it resolves. `data` is verified, exactly as long as asked, and valid during
-   * the call alone. Rejects where the source itself is gone, or with what `onChunk` threw; then no more calls come.
+   * The arrays must be left alone until it resolves. `data` is verified, exactly as long as asked, does not move,
+   * and is valid during the call, or until the promise that it returned is resolved. Rejects where the source itself is gone, or with what `onChunk` threw; then no more calls come.
    */
   readMany(
     requests: ChunkRequests,
-    onChunk: (index: number, data: Buffer) => void,
+    onChunk: (index: number, data: Buffer) => void | Promise<void>,
     onFailed: (index: number, failure: Failure) => void,
   ): Promise<void>;
 }
@@ -122,14 +122,14 @@ export class MemoryChunks implements BulkSource, ChunkStore {
 
   async readMany(
     requests: ChunkRequests,
-    onChunk: (index: number, data: Buffer) => void,
+    onChunk: (index: number, data: Buffer) => void | Promise<void>,
     onFailed: (index: number, failure: Failure) => void,
   ): Promise<void> {
     for (let i = 0; i < requests.count; i++) {
       const id = requests.ids.subarray(i * ID_BYTES, (i + 1) * ID_BYTES);
       const found = await this.get(requests.kind, id, requests.lengths[i] ?? 0).catch((error) => error);
       if (found instanceof Failure) onFailed(i, found);
-      else onChunk(i, found);
+      else await onChunk(i, found);
     }
   }
 }

@@ -243,6 +243,23 @@ export class Directories {
     directory.fd = -1;
   }
 
+  /** The descriptor to have a hand make a file through, until `giveBack`; undefined where it cannot be opened. */
+  lend(directory: Directory): number | undefined {
+    try {
+      const fd = this.open(directory);
+      this.pin(directory);
+      return fd;
+    } catch (error) {
+      // whoever makes the file here meets it again, and tells
+      if (error instanceof Failure) return undefined;
+      throw error;
+    }
+  }
+
+  giveBack(directory: Directory): void {
+    this.unpin(directory);
+  }
+
   /** Keeps it open until `unpin`, while another is opened. */
   pin(directory: Directory): void {
     directory.pins++;

@@ -12,7 +12,6 @@ import { Failure } from '../error.ts';
 import { O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY } from '../sys/constants.ts';
 import { EEXIST, EINVAL, ENOSYS, errnoError } from '../sys/errno.ts';
 import { linkAt, openAt, renameAt, Stat, seekData, statAt, statFd, unlinkAt } from '../sys/files.ts';
-import { fremoveXattr } from '../sys/xattrs.ts';
 import type { Directories, Directory } from './restore-directory.ts';
 import { exists, type Links, replace } from './restore-link.ts';
 import type { Metadata } from './restore-metadata.ts';
@@ -22,10 +21,8 @@ import { EntryReader } from './tree.ts';
 /** Files of several chunks that are open at a time. */
 const OPEN_MAX = 64;
 const PRIVATE = 0o600;
-const PERMISSIONS = 0o777;
 /** A part of an existing file that is compared at a time. */
 const COMPARE_BYTES = 1 << 20;
-const ACCESS_ACL = Buffer.from('system.posix_acl_access');
 
 /** A file that is written, or compared, in several parts. */
 export class LargeFile {
@@ -37,6 +34,8 @@ export class LargeFile {
   fd = -1;
   /** parts that are still to come, the planning of them included */
   pending = 1;
+  /** parts that hands are writing: it stays open */
+  lent = 0;
   failure: Failure | undefined;
   devMajor = 0;
   devMinor = 0;
@@ -92,6 +91,14 @@ export class Files {
     this.#writing.links.settle(directory, entry, done);
   }
 
+  /** A hand has restored a file of so many bytes that `whole` would have restored. */
+  made(directory: Directory, entry: EntryReader, bytes: number): void {
+    const { report, links } = this.#writing;
+    report.counts.files++;
+    report.counts.bytes += bytes;
+    links.settle(directory, entry, true);
+  }
+
   /** Gives up a file whose chunk cannot be had. */
   lost(directory: Directory, entry: EntryReader, cause: Failure): void {
     this.#problem(directory, entry, cause);
@@ -109,12 +116,11 @@ export class Files {
   #whole(directory: Directory, entry: EntryReader, data: Buffer): void {
     const { metadata, directories, report, overwrite } = this.#writing;
     const dirfd = directories.open(directory);
-    const plain = !directory.hasDefaultAcl && metadata.isPlain(entry, directory.newGid);
-    const mode = plain ? entry.mode & PERMISSIONS : PRIVATE;
+    const mode = metadata.newMode(entry, directory.newGid, directory.hasDefaultAcl);
     const { buffer, nameStart, nameEnd } = entry;
     const fd = openAt(dirfd, buffer, O_WRONLY | O_CREAT | O_EXCL, mode, nameStart, nameEnd);
     if (fd >= 0) {
-      this.#fill(fd, dirfd, entry.name(), directory, entry, data, plain);
+      this.#fill(fd, dirfd, entry.name(), directory, entry, data, mode);
     } else if (fd !== -EEXIST) {
       throw errnoError(fd, 'openat', '');
     } else if (overwrite) {
@@ -135,13 +141,12 @@ export class Files {
     directory: Directory,
     entry: EntryReader,
     data: Buffer,
-    plain: boolean,
+    mode: number,
   ): void {
     try {
       try {
         if (data.length > 0) writeAll(fd, data, null);
-        // plain files need nothing but their times; a failure there is reported with the rest
-        if (!plain || this.#writing.metadata.setTimes(fd, entry) < 0) this.#complete(fd, directory, entry);
+        this.#complete(fd, directory, entry, mode);
       } finally {
         fs.closeSync(fd);
       }
@@ -151,11 +156,11 @@ export class Files {
     }
   }
 
-  #complete(fd: number, directory: Directory, entry: EntryReader): void {
+  #complete(fd: number, directory: Directory, entry: EntryReader, mode: number): void {
     const { metadata, directories, report } = this.#writing;
-    if (directory.hasDefaultAcl) fremoveXattr(fd, ACCESS_ACL);
     const path = () => directories.pathOf(directory, entry.name());
-    const failure = metadata.applyToFd(fd, entry, directory.newGid, () => path().toString());
+    const { newGid, hasDefaultAcl } = directory;
+    const failure = metadata.complete(fd, entry, mode, newGid, hasDefaultAcl, () => path().toString());
     if (failure !== undefined) report.flaw(path(), failure);
   }
 
@@ -163,7 +168,7 @@ export class Files {
     const temporary = this.#writing.temporary();
     const fd = openAt(dirfd, temporary, O_WRONLY | O_CREAT | O_EXCL, PRIVATE);
     if (fd < 0) throw errnoError(fd, 'openat', '');
-    this.#fill(fd, dirfd, temporary, directory, entry, data, false);
+    this.#fill(fd, dirfd, temporary, directory, entry, data, PRIVATE);
     replace(dirfd, temporary, entry.name(), () => this.#pathOf(directory, entry));
   }
 
@@ -254,6 +259,7 @@ export class Files {
     this.#open.add(file);
     if (this.#open.size <= OPEN_MAX) return;
     for (const oldest of this.#open) {
+      if (oldest.lent > 0) continue;
       this.#close(oldest);
       break;
     }
@@ -296,6 +302,23 @@ export class Files {
 
   #load(file: LargeFile): EntryReader {
     return this.#entry.loadRecord(file.record, 0, file.record.length, true);
+  }
+
+  /** The descriptor to have a hand write a part through, until `giveBack`; undefined where `part` has to do it. */
+  lend(file: LargeFile): number | undefined {
+    if (file.failure !== undefined || file.temporary === undefined) return undefined;
+    try {
+      const fd = this.#descriptor(file);
+      file.lent++;
+      return fd;
+    } catch (error) {
+      this.#failed(file, error);
+      return undefined;
+    }
+  }
+
+  giveBack(file: LargeFile): void {
+    file.lent--;
   }
 
   /** Takes one part of the file. */
@@ -380,7 +403,7 @@ export class Files {
     const entry = this.#load(file);
     // whatever ends in a hole has no byte written at its end
     fs.ftruncateSync(fd, entry.size);
-    this.#complete(fd, file.directory, entry);
+    this.#complete(fd, file.directory, entry, PRIVATE);
     this.#close(file);
     const dirfd = this.#writing.directories.open(file.directory);
     this.#rename(file, dirfd, file.temporary);

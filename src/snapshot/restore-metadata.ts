@@ -19,12 +19,16 @@ import {
   utimensAt,
   utimensFd,
 } from '../sys/files.ts';
-import { fsetXattr, setXattr } from '../sys/xattrs.ts';
+import { fremoveXattr, fsetXattr, setXattr } from '../sys/xattrs.ts';
 import { type EntryReader, FILE, FLAG_XATTRS, SYMLINK } from './tree.ts';
 
 const SETUID = 0o4000;
 const SETGID = 0o2000;
 const PERMISSIONS = 0o7777;
+/** What open(2) may be given. */
+const ACCESS = 0o777;
+const PRIVATE = 0o600;
+const ACCESS_ACL = Buffer.from('system.posix_acl_access');
 /** -1 as uid or gid leaves it as it is. */
 const UNCHANGED = 0xffff_ffff;
 /** Seconds that a number holds exactly; what is beyond, no file system has. */
@@ -55,7 +59,7 @@ export class Metadata {
    * Whether a file with the entry's owner, mode and xattrs is what open(2) makes with that mode, where `newGid` is
    * the group that a new file gets (-1: not known).
    */
-  isPlain(entry: EntryReader, newGid: number): boolean {
+  #isPlain(entry: EntryReader, newGid: number): boolean {
     return (
       (entry.mode & 0o7000) === 0 &&
       (entry.flags & FLAG_XATTRS) === 0 &&
@@ -64,8 +68,32 @@ export class Metadata {
     );
   }
 
-  /** The times of an open file: 0 or -errno. All that a plain file needs. */
-  setTimes(fd: number, entry: EntryReader): number {
+  /** The mode to make a file with, in a directory whose new files get the group `newGid`. */
+  newMode(entry: EntryReader, newGid: number, hasDefaultAcl: boolean): number {
+    return !hasDefaultAcl && this.#isPlain(entry, newGid) ? entry.mode & ACCESS : PRIVATE;
+  }
+
+  /**
+   * Completes a file that was made with `mode` in such a directory, and has its contents. Goes on after a failure; the
+   * first is returned. `path` names it in the failure.
+   */
+  complete(
+    fd: number,
+    entry: EntryReader,
+    mode: number,
+    newGid: number,
+    hasDefaultAcl: boolean,
+    path: () => string,
+  ): Failure | undefined {
+    // a plain file needs nothing but its times; a failure there is told with the rest
+    const isAsMade = !hasDefaultAcl && this.#isPlain(entry, newGid) && mode === (entry.mode & ACCESS);
+    if (isAsMade && this.#setTimes(fd, entry) === 0) return undefined;
+    if (hasDefaultAcl) fremoveXattr(fd, ACCESS_ACL);
+    return this.applyToFd(fd, entry, newGid, path);
+  }
+
+  /** The times of an open file: 0 or -errno. */
+  #setTimes(fd: number, entry: EntryReader): number {
     return utimensFd(fd, 0, UTIME_OMIT, seconds(entry), entry.mtimeNsec);
   }
 
@@ -86,7 +114,7 @@ export class Metadata {
         if (this.#maySet(name)) check(fsetXattr(fd, name, value), 'fsetxattr');
     result = chmodFd(fd, this.#mode(entry, owner, gid, result === 0));
     check(result, 'fchmod');
-    check(this.setTimes(fd, entry), 'futimens');
+    check(this.#setTimes(fd, entry), 'futimens');
     return failure;
   }
 

@@ -8,6 +8,7 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import { Failure } from '../error.ts';
+import { isUnreadable } from '../repository/problem.ts';
 import { CHUNK_TREE, type ChunkKind, type ChunkRef, type ChunkSource, ID_BYTES } from './chunks.ts';
 import { BlockReader, extents, INLINE_RECORDS_MAX } from './content.ts';
 import { LeafCursor } from './directory.ts';
@@ -169,9 +170,9 @@ export class Walk {
     }
   }
 
-  /** Part of a directory cannot be read: that is this directory's problem, if it is damage. */
+  /** Part of a directory cannot be read: that is this directory's problem, if it is damage, or of a later version. */
   #damaged(frame: Frame, error: unknown): void {
-    if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
+    if (!isUnreadable(error)) throw error;
     const { directories, report } = this.#parts;
     const path = directories.pathOf(frame.directory);
     report.problem(path, failureOf(path, error));
@@ -297,7 +298,7 @@ export class Walk {
         if (this.#window.full) await this.#swap();
       }
     } catch (error) {
-      if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
+      if (!isUnreadable(error)) throw error;
       // gives back the walk's own share of the file as well
       files.partLost(file, error);
       return;

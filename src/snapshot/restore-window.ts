@@ -2,14 +2,17 @@
  * A window of a restore: chunks that the walk has found to be needed, and which
  * part of which file each one is. When it is full, it is read in the order in
  * which the chunks are in the repository, each chunk once, and handed to the
- * files. There are two: one is filled while the other is read. Called by the
- * walk. Invariant: its memory is bounded by the two limits below, whatever the
+ * files, or to hands that make them. There are two: one is filled while the
+ * other is read. Called by the walk. Invariant: its memory is bounded by the two limits below, whatever the
  * tree is; nothing is allocated per chunk.
  */
 import type { Failure } from '../error.ts';
+import { addressOf } from '../sys/foreign.ts';
 import { type BulkSource, CHUNK_DATA, ID_BYTES } from './chunks.ts';
 import type { Directories, Directory } from './restore-directory.ts';
 import type { Files, LargeFile } from './restore-file.ts';
+import type { Hands } from './restore-hands.ts';
+import { JobWriter, RECORD_MAX_BYTES } from './restore-jobs.ts';
 import { EntryReader } from './tree.ts';
 
 /** Parts of files in one window. */
@@ -19,12 +22,26 @@ export const LEAVES_MAX_BYTES = 32 << 20;
 /** Places in the table of ids; a power of two, so that it is at most half full. */
 const TABLE_SIZE = 2 * PARTS_MAX;
 const NONE = -1;
+/** With less to do than this, hands would come when all is done. */
+const CHUNKS_FOR_HANDS = 1024;
+const BYTES_FOR_HANDS = 64 << 20;
+
+/** Jobs that are put together for a hand, or on their way. */
+interface Batch {
+  /** which part each job is, and its data */
+  readonly parts: number[];
+  readonly data: Buffer[];
+  readonly done: PromiseWithResolvers<void>;
+}
 
 export class Window {
   readonly #source: BulkSource;
   readonly #files: Files;
   readonly #directories: Directories;
+  readonly #hands: Hands;
   readonly #onChunk: () => void;
+  readonly #jobs = new JobWriter();
+  #batch: Batch | undefined;
   /** parts of files */
   #parts = 0;
   readonly #directoryOf: (Directory | undefined)[] = new Array(PARTS_MAX);
@@ -49,14 +66,17 @@ export class Window {
   readonly #sortedIds = Buffer.allocUnsafeSlow(PARTS_MAX * ID_BYTES);
   readonly #sortedLengths = new Uint32Array(PARTS_MAX);
   readonly #entry = new EntryReader();
+  /** of data that is going to be read */
+  #bytes = 0;
   #leafBytes = 0;
   #lastLeaf: Buffer | undefined;
 
   /** @param onChunk called before each chunk is handed on; what it throws ends the restore */
-  constructor(source: BulkSource, files: Files, directories: Directories, onChunk: () => void) {
+  constructor(source: BulkSource, files: Files, directories: Directories, hands: Hands, onChunk: () => void) {
     this.#source = source;
     this.#files = files;
     this.#directories = directories;
+    this.#hands = hands;
     this.#onChunk = onChunk;
   }
 
@@ -108,6 +128,8 @@ export class Window {
     ids.copy(this.#ids, chunk * ID_BYTES, idStart, idStart + ID_BYTES);
     this.#lengths[chunk] = length;
     this.#first[chunk] = NONE;
+    this.#bytes += length;
+    if (this.#chunks >= CHUNKS_FOR_HANDS || this.#bytes >= BYTES_FOR_HANDS) this.#hands.begin();
     return chunk;
   }
 
@@ -117,6 +139,7 @@ export class Window {
     if (count > 0) {
       const places = await this.#source.locate(this.#ids.subarray(0, count * ID_BYTES));
       this.#sort(places, count);
+      await this.#hands.ready();
       const requests = {
         kind: CHUNK_DATA,
         ids: this.#sortedIds,
@@ -147,30 +170,119 @@ export class Window {
     }
   }
 
-  #deliver(index: number, data: Buffer | undefined, failure: Failure | undefined): void {
+  #deliver(index: number, data: Buffer | undefined, failure: Failure | undefined): Promise<void> | undefined {
     this.#onChunk();
+    let handed: Promise<void> | undefined;
     let part = this.#first[this.#order[index] ?? 0] ?? NONE;
     for (; part !== NONE; part = this.#next[part] ?? NONE) {
+      const batch = data === undefined ? undefined : this.#hand(part, data);
+      if (batch === undefined) this.#complete(part, data, failure);
+      else handed = batch.done.promise;
+    }
+    return handed;
+  }
+
+  /** Completes a part here. */
+  #complete(part: number, data: Buffer | undefined, failure: Failure | undefined): void {
+    const file = this.#fileOf[part];
+    if (file !== undefined) {
+      this.#fileOf[part] = undefined;
+      if (data !== undefined) this.#files.part(file, this.#offsets[part] ?? 0, data);
+      else this.#files.partLost(file, failure);
+      return;
+    }
+    const directory = this.#directoryOf[part];
+    const entry = this.#entryOf(part);
+    if (directory === undefined || entry === undefined) return;
+    this.#directoryOf[part] = undefined;
+    if (data !== undefined) this.#files.whole(directory, entry, data);
+    else if (failure !== undefined) this.#files.lost(directory, entry, failure);
+    this.#directories.release(directory);
+  }
+
+  #entryOf(part: number): EntryReader | undefined {
+    const leaf = this.#leafOf[part];
+    if (leaf === undefined) return undefined;
+    return this.#entry.loadRecord(leaf, this.#starts[part] ?? 0, this.#ends[part] ?? 0, true);
+  }
+
+  /** Puts a part into the batch for a hand; undefined where it is to be done here. */
+  #hand(part: number, data: Buffer): Batch | undefined {
+    if (this.#hands.room <= this.#jobs.count) return undefined;
+    const file = this.#fileOf[part];
+    const isTaken = file === undefined ? this.#handWhole(part, data) : this.#handPart(file, part, data);
+    if (!isTaken) return undefined;
+    this.#batch ??= this.#begin();
+    const batch = this.#batch;
+    batch.parts.push(part);
+    batch.data.push(data);
+    if (this.#jobs.isFull) this.#send(batch);
+    return batch;
+  }
+
+  #begin(): Batch {
+    const batch = { parts: [], data: [], done: Promise.withResolvers<void>() };
+    // heard by whoever reads for us, unless that has ended
+    batch.done.promise.catch(() => undefined);
+    // what is delivered in one go, is sent together
+    queueMicrotask(() => this.#send(batch));
+    return batch;
+  }
+
+  #handWhole(part: number, data: Buffer): boolean {
+    const directory = this.#directoryOf[part];
+    const leaf = this.#leafOf[part];
+    const start = this.#starts[part] ?? 0;
+    const end = this.#ends[part] ?? 0;
+    if (directory === undefined || leaf === undefined || end - start > RECORD_MAX_BYTES) return false;
+    const dirfd = this.#directories.lend(directory);
+    if (dirfd === undefined) return false;
+    const { newGid, hasDefaultAcl } = directory;
+    this.#jobs.whole({ dirfd, newGid, hasDefaultAcl }, leaf, start, end, addressOf(data), data.length);
+    return true;
+  }
+
+  #handPart(file: LargeFile, part: number, data: Buffer): boolean {
+    const fd = this.#files.lend(file);
+    if (fd === undefined) return false;
+    this.#jobs.part(fd, this.#offsets[part] ?? 0, addressOf(data), data.length);
+    return true;
+  }
+
+  #send(batch: Batch): void {
+    if (this.#batch !== batch) return;
+    this.#batch = undefined;
+    const { count } = this.#jobs;
+    this.#hands
+      .ask(this.#jobs.take(), count)
+      .then((isDone) => this.#handed(batch, isDone))
+      .then(batch.done.resolve, batch.done.reject);
+  }
+
+  /** Takes what a hand did; what it did not, is done here, and told if it cannot be. */
+  #handed({ parts, data }: Batch, isDone: Uint8Array): void {
+    for (const [i, part] of parts.entries()) {
       const file = this.#fileOf[part];
-      if (file !== undefined) this.#deliverPart(file, part, data, failure);
-      else this.#deliverWhole(part, data, failure);
+      const directory = this.#directoryOf[part];
+      if (file !== undefined) this.#files.giveBack(file);
+      else if (directory !== undefined) this.#directories.giveBack(directory);
+      if (isDone[i] === 1) this.#done(part, data[i]?.length ?? 0);
+      else this.#complete(part, data[i], undefined);
     }
   }
 
-  #deliverPart(file: LargeFile, part: number, data: Buffer | undefined, failure: Failure | undefined): void {
+  #done(part: number, bytes: number): void {
+    const file = this.#fileOf[part];
     this.#fileOf[part] = undefined;
-    if (data !== undefined) this.#files.part(file, this.#offsets[part] ?? 0, data);
-    else this.#files.partLost(file, failure);
-  }
-
-  #deliverWhole(part: number, data: Buffer | undefined, failure: Failure | undefined): void {
+    if (file !== undefined) {
+      this.#files.release(file);
+      return;
+    }
     const directory = this.#directoryOf[part];
-    const leaf = this.#leafOf[part];
-    if (directory === undefined || leaf === undefined) return;
+    const entry = this.#entryOf(part);
+    if (directory === undefined || entry === undefined) return;
     this.#directoryOf[part] = undefined;
-    const entry = this.#entry.loadRecord(leaf, this.#starts[part] ?? 0, this.#ends[part] ?? 0, true);
-    if (data !== undefined) this.#files.whole(directory, entry, data);
-    else if (failure !== undefined) this.#files.lost(directory, entry, failure);
+    this.#files.made(directory, entry, bytes);
     this.#directories.release(directory);
   }
 
@@ -179,6 +291,7 @@ export class Window {
     this.#table.fill(NONE);
     this.#parts = 0;
     this.#chunks = 0;
+    this.#bytes = 0;
     this.#leafBytes = 0;
     this.#lastLeaf = undefined;
   }

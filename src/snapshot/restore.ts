@@ -5,6 +5,7 @@
  *
  *   walk ──▶ directory, special, link      made as they are met
  *     └────▶ window ──locate, read──▶ file     in the order of the repository
+ *                └────────────▶ hands          threads that make most of them
  *
  * Invariants: nothing is written outside the target; nothing that is there is
  * changed in place but the metadata of directories; whatever is not restored
@@ -17,6 +18,7 @@ import { changeDirectory, openAt } from '../sys/files.ts';
 import type { BulkSource } from './chunks.ts';
 import { Directories, type Directory } from './restore-directory.ts';
 import { Files } from './restore-file.ts';
+import { Hands } from './restore-hands.ts';
 import { Links } from './restore-link.ts';
 import { Metadata, type Rights } from './restore-metadata.ts';
 import { Report, type RestoreCounts, type RestoreProblem } from './restore-report.ts';
@@ -35,6 +37,8 @@ export interface RestoreOptions {
   /** replaces what is there and differs; without it that is a problem */
   readonly overwrite: boolean;
   readonly rights: Rights;
+  /** threads that make files beside this one */
+  readonly hands: number;
   readonly random: (bytes: number) => Buffer;
   /** hears of everything that is not restored, as it happens */
   readonly problem: (problem: RestoreProblem) => void;
@@ -65,6 +69,7 @@ class Restore {
   readonly #report: Report;
   readonly #directories: Directories;
   readonly #files: Files;
+  readonly #hands: Hands;
   readonly #walk: Walk;
   #chunks = 0;
   #isOver = false;
@@ -80,13 +85,15 @@ class Restore {
     const writing = { directories, links, metadata, report, overwrite, temporary };
     const files = new Files(writing);
     const onChunk = () => this.#step();
-    const window = () => new Window(source, files, directories, onChunk);
+    const hands = new Hands(options.hands, options.rights);
+    const window = () => new Window(source, files, directories, hands, onChunk);
     const specials = new Specials(writing);
     const parts = { source, directories, files, links, specials, report, onLeaf: onChunk };
     this.#walk = new Walk(parts, [window(), window()]);
     this.#report = report;
     this.#directories = directories;
     this.#files = files;
+    this.#hands = hands;
   }
 
   #step(): void {
@@ -119,12 +126,15 @@ class Restore {
     this.#report.problem(path, new Failure('restore', '.', { cause, kind: 'partial' }));
   }
 
-  abandon(): void {
+  async abandon(): Promise<void> {
     this.#isOver = true;
+    // they write to what is going to be removed
+    await this.#hands.close();
     this.#files.abandon();
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    await this.#hands.close();
     this.#directories.close();
   }
 }
@@ -146,10 +156,10 @@ export async function restore(
   try {
     return await run.run(entries);
   } catch (error) {
-    run.abandon();
+    await run.abandon();
     throw error;
   } finally {
-    run.close();
+    await run.close();
     process.umask(umask);
     if (current >= 0) {
       changeDirectory(current);

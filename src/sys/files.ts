@@ -222,6 +222,23 @@ export function symlinkAt(target: Name, dirfd: number, name: Name): number {
   return putName(target) || putSecondName(name) || syscall(NUMBERS.symlinkat, NAME, dirfd, SECOND_NAME);
 }
 
+/**
+ * Writes memory that does not move to an open file, at `offset`, or at its
+ * position where that is -1: 0 when all is written, or -errno.
+ */
+export function writeMemory(fd: number, address: number, lengthBytes: number, offset: number): number {
+  for (let done = 0; done < lengthBytes; ) {
+    const left = lengthBytes - done;
+    const written =
+      offset < 0
+        ? syscall(NUMBERS.write, fd, address + done, left)
+        : syscall(NUMBERS.pwrite64, fd, address + done, left, offset + done);
+    if (written < 0) return written;
+    done += written;
+  }
+  return 0;
+}
+
 /** Makes another name of a file (of a link itself, if it is one). 0 or -errno. */
 export function linkAt(fromDirfd: number, from: Name, toDirfd: number, to: Name): number {
   return (

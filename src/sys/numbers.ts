@@ -6,10 +6,12 @@ import { arch } from 'node:process';
 import { Failure } from '../error.ts';
 
 const X64 = {
+  write: 1,
   lseek: 8,
   mmap: 9,
   munmap: 11,
   ioctl: 16,
+  pwrite64: 18,
   socket: 41,
   bind: 49,
   listen: 50,
@@ -102,6 +104,8 @@ const ARM64: Readonly<Record<SystemCall, number>> = {
   openat: 56,
   getdents64: 61,
   lseek: 62,
+  write: 64,
+  pwrite64: 68,
   readlinkat: 78,
   utimensat: 88,
   capget: 90,

@@ -289,6 +289,7 @@ export async function pullEntries(
       targetIsNew: fs.readdirSync(directory).length === 0,
       overwrite: false,
       rights: ownRights(),
+      hands: 2,
       random: counted,
       problem: (problem) => problems.push(problem),
       progress: () => undefined,

@@ -1,0 +1,120 @@
+/**
+ * The hands of a restore: the threads that make its files. Called by restore.ts
+ * and its windows; what a hand does is in restore-hand.ts. Each hand answers in
+ * the order in which it was asked. Invariant: after `close` no hand touches a
+ * descriptor or memory that it was given.
+ */
+import path from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { Failure } from '../error.ts';
+import type { Rights } from './restore-metadata.ts';
+
+/** Jobs that may be out: each holds a directory open. */
+const JOBS_OUT_MAX = 384;
+const HAND = `restore-hand${path.extname(import.meta.filename)}`;
+
+interface Asked extends PromiseWithResolvers<Uint8Array> {
+  readonly count: number;
+}
+
+class Hand {
+  readonly worker: Worker;
+  /** Resolves when it is there, or will never be. */
+  readonly ready: Promise<void>;
+  readonly #asked: Asked[] = [];
+  isThere = false;
+  /** that it was asked for, and has not done */
+  jobs = 0;
+
+  constructor(rights: Rights) {
+    // it closes what it opened, and by its number
+    const options = { workerData: rights, name: 'hand', trackUnmanagedFds: false };
+    this.worker = new Worker(new URL(HAND, import.meta.url), options);
+    const ready = Promise.withResolvers<void>();
+    this.ready = ready.promise;
+    this.worker.once('online', () => {
+      this.isThere = true;
+      ready.resolve();
+    });
+    this.worker.on('message', (done: Uint8Array) => this.#answered(done));
+    this.worker.once('error', (cause) => {
+      // one that never came is not missed: its work is done without it
+      ready.resolve();
+      this.#lost(cause);
+    });
+  }
+
+  ask(jobs: Uint8Array<ArrayBuffer>, count: number): Promise<Uint8Array> {
+    const asked = { ...Promise.withResolvers<Uint8Array>(), count };
+    this.#asked.push(asked);
+    this.jobs += count;
+    this.worker.postMessage(jobs, [jobs.buffer]);
+    return asked.promise;
+  }
+
+  /** Resolves when it has done what it was asked for. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#asked.map(({ promise }) => promise));
+  }
+
+  #answered(done: Uint8Array): void {
+    const asked = this.#asked.shift();
+    this.jobs -= asked?.count ?? 0;
+    asked?.resolve(done);
+  }
+
+  #lost(cause: unknown): void {
+    this.isThere = false;
+    this.jobs = 0;
+    for (const { reject } of this.#asked.splice(0)) reject(new Failure('restore', 'files', { cause }));
+  }
+}
+
+export class Hands {
+  readonly #count: number;
+  readonly #rights: Rights;
+  readonly #hands: Hand[] = [];
+  #jobs = 0;
+
+  /** @param count how many; none are started before `begin` */
+  constructor(count: number, rights: Rights) {
+    this.#count = count;
+    this.#rights = rights;
+  }
+
+  /** Starts them, the first time. */
+  begin(): void {
+    while (this.#hands.length < this.#count) this.#hands.push(new Hand(this.#rights));
+  }
+
+  /** Resolves when those that were started are there. */
+  async ready(): Promise<void> {
+    await Promise.all(this.#hands.map(({ ready }) => ready));
+  }
+
+  /** Jobs that may be asked for now. */
+  get room(): number {
+    return this.#hands.some(({ isThere }) => isThere) ? JOBS_OUT_MAX - this.#jobs : 0;
+  }
+
+  /** Has the least busy hand do `count` jobs, which are taken over: for each 1 where it is done, or 0. */
+  async ask(jobs: Uint8Array<ArrayBuffer>, count: number): Promise<Uint8Array> {
+    const [first, ...others] = this.#hands.filter(({ isThere }) => isThere);
+    if (first === undefined) return new Uint8Array(count);
+    this.#jobs += count;
+    try {
+      return await others
+        .reduce((least, each) => (each.jobs < least.jobs ? each : least), first)
+        .ask(jobs, count);
+    } finally {
+      this.#jobs -= count;
+    }
+  }
+
+  /** Resolves when everything asked for is done, and the hands are gone. */
+  async close(): Promise<void> {
+    const hands = this.#hands.splice(0);
+    await Promise.all(hands.map((hand) => hand.idle()));
+    await Promise.all(hands.map(({ worker }) => worker.terminate()));
+  }
+}
