@@ -1,8 +1,9 @@
 /**
  * What walks a tree (a scanner, or plakarctl with its user's own rights) and
- * the chunker say to each other. The contents of BATCH and NODES are described
- * in src/snapshot/scanlog.ts. Both directions have a window, so neither side
- * ever queues more than the window for the other.
+ * the chunker say to each other. What is in a BATCH is described in
+ * src/snapshot/scanlog.ts, and what is in the ring of nodes in stream.ts. Both
+ * directions have a window, so neither side ever queues more than the window
+ * for the other.
  */
 import { message } from '../ipc/message.ts';
 import { boolean, bytes, integer, optional, record, text } from '../ipc/shape.ts';
@@ -12,14 +13,13 @@ import { summary } from './client.ts';
 export const BATCH_MAX_BYTES = (1 << 20) + (256 << 10);
 /** Descriptors in one batch; the kernel's limit for one sendmsg is 253. */
 export const BATCH_MAX_DESCRIPTORS = 128;
-/** Old nodes in one message, and under way. A node is at most 4 MiB less a bit, and is sent in pieces. */
-export const NODES_MAX_BYTES = 256 << 10;
-export const NODES_WINDOW_BYTES = 2 << 20;
+/** The ring that old nodes come in, of one slot. A node is at most 4 MiB less a bit, and comes in pieces. */
+export const NODES_RING_BYTES = 2 << 20;
 
 /** Directories that a walk may name, where it does not visit all. */
 export const VISITS_MAX_BYTES = 192 << 10;
 
-/** chunker → walker: begin. Without a parent everything is new. */
+/** chunker → walker: begin. With the parent's root comes the ring of its nodes; without a parent everything is new. */
 export const SCAN = message(
   96,
   'scan',
@@ -32,6 +32,7 @@ export const SCAN = message(
     /** of a scanner: the parent snapshot, whose nodes come once SCAN_BEGUN has said which */
     parent: optional(text(36)),
   }),
+  { maxDescriptors: 1 },
 );
 /** scanner → chunker, to a SCAN with a parent: the directories that are visited, as in snapshot/visits.ts; missing: all. */
 export const SCAN_BEGUN = message(
@@ -40,20 +41,17 @@ export const SCAN_BEGUN = message(
   record({ job: integer(), visits: optional(bytes(VISITS_MAX_BYTES)) }),
   { maxBytes: VISITS_MAX_BYTES + 1024 },
 );
-/** chunker → walker: the parent's tree, in pre-order. */
+/** chunker → walker: so many more bytes of the parent's tree, in pre-order, are in the ring. */
 export const NODES = message(
   97,
   'nodes',
-  record({ job: integer(), data: bytes(NODES_MAX_BYTES), last: boolean }),
-  {
-    maxBytes: NODES_MAX_BYTES + 1024,
-  },
+  record({ job: integer(), bytes: integer(0, NODES_RING_BYTES), last: boolean }),
 );
-/** walker → chunker: so many bytes of NODES have been used. */
+/** walker → chunker: so many of them have been used, and can be written over. */
 export const NODES_USED = message(
   98,
   'nodes used',
-  record({ job: integer(), bytes: integer(1, NODES_WINDOW_BYTES * 2) }),
+  record({ job: integer(), bytes: integer(1, NODES_RING_BYTES) }),
 );
 /** walker → chunker: scan records, and the descriptors of the files to read. */
 export const BATCH = message(99, 'batch', record({ job: integer(), data: bytes(BATCH_MAX_BYTES, 1) }), {

@@ -20,8 +20,8 @@ import {
 } from '../messages/scan.ts';
 import { closeAll } from '../sys/socket.ts';
 import { Excludes } from './exclude.ts';
+import { NodeRing } from './nodering.ts';
 import type { WalkRoot } from './roots.ts';
-import { NodeStream } from './stream.ts';
 import { encodeVisits } from './visits.ts';
 import { Walker } from './walk.ts';
 import type { Base, Watched, WatchedWalk } from './watched.ts';
@@ -49,9 +49,13 @@ export interface ScanOptions {
 interface Current {
   readonly job: number;
   readonly walker: Walker;
-  readonly old: NodeStream | undefined;
+  /** descriptors of the paths */
+  readonly opened: readonly number[];
+  readonly old: NodeRing | undefined;
   readonly watch: WatchedWalk | undefined;
 }
+
+type Asked = PayloadOf<typeof SCAN.shape>;
 
 function openAsCaller(directory: string): number {
   return openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -80,26 +84,9 @@ class Scans {
     this.#channel = channel;
     this.#options = options;
     options.watched?.joined();
-    channel.handler(SCAN, ({ payload }) => {
-      const { watched } = options;
-      // nodes of the parent come at once where nobody says what is visited: the walk has to be there
-      if (watched === undefined) {
-        this.#start(payload, undefined);
-        return undefined;
-      }
-      this.#beginning = payload.job;
-      return watched
-        .begin(this.#base, payload.parent)
-        .then((watch) => {
-          if (this.#beginning === payload.job) this.#start(payload, watch);
-          else watched.abandoned(watch);
-        })
-        .catch((error: unknown) => this.#fail(payload.job, error));
-    });
-    channel.handler(NODES, ({ payload }) => {
-      const old = this.#of(payload.job)?.old;
-      old?.push(payload.data);
-      if (payload.last) old?.end();
+    channel.handler(SCAN, ({ payload, fds }) => this.#scan(payload, fds));
+    channel.handler(NODES, ({ payload: { job, bytes, last } }) => {
+      this.#of(job)?.old?.filled(bytes, last);
     });
     channel.handler(BATCH_USED, ({ payload }) => {
       this.#of(payload.job)?.walker.credit(payload.bytes, payload.descriptors);
@@ -120,19 +107,66 @@ class Scans {
     });
   }
 
-  #start(asked: PayloadOf<typeof SCAN.shape>, watch: WatchedWalk | undefined): void {
+  #scan(asked: Asked, fds: readonly number[]): Promise<void> | undefined {
+    const { watched } = this.#options;
     const { job, parent } = asked;
+    let old: NodeRing | undefined;
     try {
-      this.#beginning = undefined;
-      this.#owed = watch && { job, watch };
-      this.#current = this.#begin(asked, watch);
-      const visits = watch?.visits && encodeVisits(watch.visits);
-      if (parent !== undefined) this.#channel.message(SCAN_BEGUN, { job, visits });
+      old = this.#openRing(asked, fds);
     } catch (error) {
+      this.#fail(job, error);
+      return undefined;
+    } finally {
+      closeAll(fds);
+    }
+    // nodes of the parent come at once where nobody says what is visited: the walk has to be there
+    if (watched === undefined) {
+      this.#start(asked, old, undefined);
+      return undefined;
+    }
+    this.#beginning = job;
+    return watched
+      .begin(this.#base, parent)
+      .then((watch) => {
+        if (this.#beginning === job) {
+          this.#start(asked, old, watch);
+          return;
+        }
+        old?.close();
+        watched.abandoned(watch);
+      })
+      .catch((error: unknown) => {
+        old?.close();
+        this.#fail(job, error);
+      });
+  }
+
+  #openRing({ job, root }: Asked, [fd]: readonly number[]): NodeRing | undefined {
+    if ((root === undefined) !== (fd === undefined))
+      throw new Failure('walk', '', { cause: 'the ring of a parent has to come with it' });
+    if (fd === undefined) return undefined;
+    return new NodeRing(
+      fd,
+      (bytes) => this.#channel.closed || this.#channel.message(NODES_USED, { job, bytes }),
+    );
+  }
+
+  #start(asked: Asked, old: NodeRing | undefined, watch: WatchedWalk | undefined): void {
+    const { job, parent } = asked;
+    this.#beginning = undefined;
+    this.#owed = watch && { job, watch };
+    let current: Current;
+    try {
+      current = this.#begin(asked, old, watch);
+    } catch (error) {
+      old?.close();
       this.#fail(job, error);
       return;
     }
-    this.#last = this.#last.then(() => this.#run());
+    this.#current = current;
+    this.#last = this.#last.then(() => this.#run(current));
+    const visits = watch?.visits && encodeVisits(watch.visits);
+    if (parent !== undefined && !this.#channel.closed) this.#channel.message(SCAN_BEGUN, { job, visits });
   }
 
   /** The channel is gone, and with it the walk that was under way. */
@@ -155,20 +189,15 @@ class Scans {
     return this.#current?.job === job ? this.#current : undefined;
   }
 
-  #begin(
-    { job, root, trustBeforeSec }: PayloadOf<typeof SCAN.shape>,
-    watch: WatchedWalk | undefined,
-  ): Current {
+  #begin({ job, trustBeforeSec }: Asked, old: NodeRing | undefined, watch: WatchedWalk | undefined): Current {
     const channel = this.#channel;
     const { excludes, oneFilesystem, paths, watched } = this.#options;
     const base = paths.length === 1 ? (paths[0] ?? '/') : '/';
-    const old =
-      root && new NodeStream((bytes) => channel.closed || channel.message(NODES_USED, { job, bytes }));
     const roots = this.#openRoots();
     const walker = new Walker({
       roots,
       sink: { batch: (records, fds) => channel.message(BATCH, { job, data: records }, fds, { given: true }) },
-      old,
+      old: old?.stream,
       excludes: new Excludes(excludes, base),
       oneFilesystem,
       base: Buffer.from(base),
@@ -178,18 +207,17 @@ class Scans {
       now: () => performance.now(),
       yield: () => new Promise((resolve) => setImmediate(resolve)),
     });
-    return { job, walker, old, watch };
+    return { job, walker, opened: roots.map(({ dirfd }) => dirfd), old, watch };
   }
 
-  async #run(): Promise<void> {
-    const current = this.#current;
-    if (current === undefined) return;
+  async #run({ job, walker, opened, old }: Current): Promise<void> {
     try {
-      await current.walker.run();
+      await walker.run();
     } catch (error) {
-      this.#fail(current.job, new Failure('walk', this.#options.paths.join(', '), { cause: error }));
+      this.#fail(job, new Failure('walk', this.#options.paths.join(', '), { cause: error }));
     } finally {
-      closeAll(this.#opened.splice(0));
+      closeAll(opened);
+      old?.close();
     }
   }
 
@@ -198,21 +226,19 @@ class Scans {
     if (!this.#channel.closed) this.#channel.message(SCAN_FAILED, { job, ...toWire(error) });
   }
 
-  readonly #opened: number[] = [];
-
   #openRoots(): WalkRoot[] {
-    const { paths, root } = this.#options;
+    const { paths, root, open = openAsCaller } = this.#options;
+    const opened: number[] = [];
     return paths.map((absolute) => {
       const inside = root === '/' ? absolute : absolute.slice(root.length) || '/';
       try {
         const isDirectory = lstatSync(inside).isDirectory();
-        const directory = isDirectory ? inside : path.dirname(inside);
-        const dirfd = (this.#options.open ?? openAsCaller)(directory);
-        this.#opened.push(dirfd);
+        const dirfd = open(isDirectory ? inside : path.dirname(inside));
+        opened.push(dirfd);
         const name = Buffer.from(isDirectory ? '.' : path.basename(inside));
         return { path: Buffer.from(absolute), dirfd, name };
       } catch (error) {
-        closeAll(this.#opened.splice(0));
+        closeAll(opened);
         throw new Failure('read source', absolute, { cause: describe(error) });
       }
     });

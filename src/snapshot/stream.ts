@@ -19,7 +19,6 @@
  * next leaf. A directory that is flagged as unreadable has no item.
  */
 import { Failure } from '../error.ts';
-import { Bytes } from './bytes.ts';
 import { CHUNK_MAX_BYTES, CHUNK_TREE, type ChunkRef, type ChunkSource } from './chunks.ts';
 import { LeafCursor } from './directory.ts';
 import { DIRECTORY, EntryReader } from './tree.ts';
@@ -28,8 +27,6 @@ import type { Visit } from './visits.ts';
 export const ITEM_HEAD_BYTES = 12;
 /** Deeper trees are refused; a path through the system calls could not be made. */
 export const DEPTH_MAX = 1 << 20;
-/** What one message brings, at least; messages of ours bring 256 KiB. */
-const PIECE_BYTES = 256 << 10;
 
 export interface OldNode {
   readonly depth: number;
@@ -47,10 +44,11 @@ export interface OldNodes {
 }
 
 export interface StreamTreeOptions {
-  /** Takes the next piece of the stream (its own from now on); a promise delays the one after it. */
-  readonly write: (piece: Buffer) => Promise<void> | undefined;
-  /** bytes of a piece; default 256 KiB */
-  readonly pieceBytes?: number;
+  /**
+   * Takes the next bytes of the stream, which stay as they are until it returns, or until the promise that it
+   * returned is resolved.
+   */
+  readonly write: (bytes: Buffer) => Promise<void> | undefined;
   /** A directory could not be read: it counts as new. Without it, that rejects. */
   readonly onDamage?: (error: unknown) => void;
   /** The walk is over: the rest need not be sent. */
@@ -79,15 +77,12 @@ export async function streamTree(
 class TreeStream {
   readonly #source: ChunkSource;
   readonly #options: StreamTreeOptions;
-  readonly #pieceBytes: number;
-  readonly #out: Bytes;
+  readonly #head = Buffer.alloc(ITEM_HEAD_BYTES);
   readonly #stack: Open[] = [];
 
   constructor(source: ChunkSource, options: StreamTreeOptions) {
     this.#source = source;
     this.#options = options;
-    this.#pieceBytes = options.pieceBytes ?? PIECE_BYTES;
-    this.#out = new Bytes(this.#pieceBytes);
   }
 
   async run(root: ChunkRef): Promise<void> {
@@ -104,7 +99,6 @@ class TreeStream {
       else if (!open.leaves.last) await this.#leaf(open);
       else this.#stack.pop();
     }
-    await this.#flush();
   }
 
   async #enter(directory: ChunkRef, visits: Visit | undefined): Promise<void> {
@@ -139,25 +133,14 @@ class TreeStream {
   }
 
   async #write(depth: number, node: Buffer, last: boolean): Promise<void> {
-    this.#out.u32(node.length);
-    this.#out.u32(depth);
-    this.#out.u32(last ? 1 : 0);
-    for (let at = 0; at < node.length; ) {
-      const room = Math.max(0, this.#pieceBytes - this.#out.length);
-      const part = Math.min(room, node.length - at);
-      this.#out.bytes(node, at, at + part);
-      at += part;
-      if (this.#out.length >= this.#pieceBytes) await this.#flush();
-    }
-  }
-
-  async #flush(): Promise<void> {
-    for (let at = 0; at < this.#out.length; at += this.#pieceBytes) {
-      const end = Math.min(at + this.#pieceBytes, this.#out.length);
-      const waiting = this.#options.write(Buffer.from(this.#out.buffer.subarray(at, end)));
+    const head = this.#head;
+    head.writeUInt32LE(node.length, 0);
+    head.writeUInt32LE(depth, 4);
+    head.writeUInt32LE(last ? 1 : 0, 8);
+    for (const bytes of [head, node]) {
+      const waiting = this.#options.write(bytes);
       if (waiting !== undefined) await waiting;
     }
-    this.#out.truncate(0);
   }
 }
 
@@ -179,14 +162,15 @@ function nextDirectory(entries: EntryReader, visits: Visit | undefined): ChunkRe
   return undefined;
 }
 
-/** The receiving end: pieces in, items out. */
+/** The receiving end: pieces in, items out. A piece may change as soon as it has been told to be used. */
 export class NodeStream implements OldNodes {
   readonly #pieces: Buffer[] = [];
   readonly #onUsed: (bytes: number) => void;
   #at = 0;
-  #head: OldNode | undefined;
-  #headLength = 0;
-  #held = 0;
+  readonly #head = Buffer.alloc(ITEM_HEAD_BYTES);
+  /** the node that is being filled, once its head is there */
+  #node: Buffer | undefined;
+  #filled = 0;
   #waiting: { resolve: () => void; reject: (error: unknown) => void } | undefined;
   #error: unknown;
   #ended = false;
@@ -196,11 +180,10 @@ export class NodeStream implements OldNodes {
     this.#onUsed = onUsed;
   }
 
-  /** Takes a piece; the memory is this stream's from now on. */
+  /** Takes a piece, which must stay until it is used. */
   push(piece: Buffer): void {
     if (piece.length === 0) return;
     this.#pieces.push(piece);
-    this.#held += piece.length;
     this.#wake();
   }
 
@@ -234,66 +217,37 @@ export class NodeStream implements OldNodes {
   }
 
   next(): OldNode | undefined {
-    if (this.#head === undefined) {
-      const head = this.#take(ITEM_HEAD_BYTES);
-      if (head === undefined) return undefined;
-      this.#parse(head);
+    const head = this.#head;
+    if (this.#node === undefined) {
+      if (!this.#fill(head)) return undefined;
+      const length = head.readUInt32LE(0);
+      if (length > CHUNK_MAX_BYTES || head.readUInt32LE(4) > DEPTH_MAX || head.readUInt32LE(8) > 1)
+        throw new Failure('read old tree', '', { cause: 'malformed item' });
+      this.#node = length === 0 ? NO_NODE : Buffer.allocUnsafe(length);
     }
-    const node = this.#take(this.#headLength);
-    if (node === undefined || this.#head === undefined) return undefined;
-    const item = { depth: this.#head.depth, node, last: this.#head.last };
-    this.#head = undefined;
-    return item;
+    const node = this.#node;
+    if (!this.#fill(node)) return undefined;
+    this.#node = undefined;
+    return { depth: head.readUInt32LE(4), node, last: head.readUInt32LE(8) === 1 };
   }
 
-  #parse(head: Buffer): void {
-    const length = head.readUInt32LE(0);
-    const depth = head.readUInt32LE(4);
-    const last = head.readUInt32LE(8);
-    if (length > CHUNK_MAX_BYTES || depth > DEPTH_MAX || last > 1)
-      throw new Failure('read old tree', '', { cause: 'malformed item' });
-    this.#headLength = length;
-    this.#head = { depth, node: NO_NODE, last: last === 1 };
-  }
-
-  /** The next `bytes` of the stream: a view if one piece has them all, else a copy; undefined until they came. */
-  #take(bytes: number): Buffer | undefined {
-    const first = this.#pieces[0];
-    if (bytes === 0) return NO_NODE;
-    if (this.#partial === undefined && first !== undefined && first.length - this.#at >= bytes) {
-      const view = first.subarray(this.#at, this.#at + bytes);
-      this.#advance(bytes);
-      return view;
+  /**
+   * Fills `into` with the next bytes; false until they have all come. They are copied, so that each piece is free at
+   * once, and a node may be longer than the window.
+   */
+  #fill(into: Buffer): boolean {
+    while (this.#filled < into.length) {
+      const piece = this.#pieces[0];
+      if (piece === undefined) return false;
+      const copied = piece.copy(into, this.#filled, this.#at);
+      this.#filled += copied;
+      this.#at += copied;
+      if (this.#at < piece.length) continue;
+      this.#pieces.shift();
+      this.#at = 0;
+      this.#onUsed(piece.length);
     }
-    return this.#gather(bytes);
-  }
-
-  #partial: Buffer | undefined;
-  #partialLength = 0;
-
-  /** Collects what spans pieces, and frees each piece at once, so that a node may be longer than the window. */
-  #gather(bytes: number): Buffer | undefined {
-    this.#partial ??= Buffer.allocUnsafeSlow(bytes);
-    for (let piece = this.#pieces[0]; piece !== undefined; piece = this.#pieces[0]) {
-      const part = Math.min(bytes - this.#partialLength, piece.length - this.#at);
-      piece.copy(this.#partial, this.#partialLength, this.#at, this.#at + part);
-      this.#partialLength += part;
-      this.#advance(part);
-      if (this.#partialLength < bytes) continue;
-      const whole = this.#partial;
-      this.#partial = undefined;
-      this.#partialLength = 0;
-      return whole;
-    }
-    return undefined;
-  }
-
-  #advance(bytes: number): void {
-    this.#at += bytes;
-    const first = this.#pieces[0];
-    if (first === undefined || this.#at < first.length) return;
-    this.#pieces.shift();
-    this.#at = 0;
-    this.#onUsed(first.length);
+    this.#filled = 0;
+    return true;
   }
 }

@@ -39,7 +39,7 @@ export interface TakeOptions {
   readonly failAfterBatches?: number;
   /** of a watched source: what is visited is then streamed alone */
   readonly watch?: { readonly source: Watched; readonly walk: WatchedWalk };
-  /** bytes of a message of old nodes */
+  /** bytes of a piece of old nodes, at most */
   readonly pieceBytes?: number;
 }
 
@@ -161,11 +161,12 @@ function startStream(chunks: MemoryChunks, root: ChunkRef, options: TakeOptions)
   const visits = options.watch?.walk.visits;
   streamTree(chunks, root, {
     visits: visits && decodeVisits(encodeVisits(visits)),
-    pieceBytes: options.pieceBytes ?? 64 << 10,
     ...(options.onDamage && { onDamage: options.onDamage }),
-    write(piece) {
-      window -= piece.length;
-      stream.push(piece);
+    write(bytes) {
+      window -= bytes.length;
+      const piece = Buffer.from(bytes);
+      const most = options.pieceBytes ?? 64 << 10;
+      for (let at = 0; at < piece.length; at += most) stream.push(piece.subarray(at, at + most));
       if (window > 0) return undefined;
       return new Promise((resolve) => {
         opened = resolve;

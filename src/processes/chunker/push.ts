@@ -10,7 +10,7 @@ import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { PATH_MAX_BYTES, type problem, type progress, type summary } from '../../messages/client.ts';
 import { BEGIN, BEGUN, END, OK, SET_ASIDE, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
-import { BATCH_USED, NODES, NODES_WINDOW_BYTES, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
+import { BATCH_USED, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
 import type { Journal } from '../../repository/journal.ts';
 import {
   SNAPSHOT_ERRORS_MAX,
@@ -30,6 +30,7 @@ import { VERSION } from '../../version.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import type { SegmentFetcher } from './fetch.ts';
 import { FileReader } from './file.ts';
+import { ParentNodes } from './nodes.ts';
 import type { SegmentStore } from './store.ts';
 import { WholeChunks } from './whole.ts';
 
@@ -86,8 +87,8 @@ export class Push {
   readonly #over = Promise.withResolvers<BuiltTree>();
   #batches: Promise<void> = Promise.resolve();
   #isOver = false;
-  #window = NODES_WINDOW_BYTES;
-  #windowOpened: (() => void) | undefined;
+  /** the parent's nodes on their way to the walker */
+  #nodes: ParentNodes | undefined;
   #filesRead = 0;
   #readBytes = 0;
   #inconsistent = 0;
@@ -141,7 +142,7 @@ export class Push {
       throw error;
     } finally {
       this.#isOver = true;
-      this.#windowOpened?.();
+      this.#nodes?.close();
       // where that fails, a cleanup finds that nobody holds it any more
       if (lease !== undefined) await storage.query(END, { snapshot: lease }, OK).catch(() => undefined);
     }
@@ -171,12 +172,15 @@ export class Push {
     const isScanned = source !== '' && root !== undefined;
     const parentName = isScanned ? this.#parent?.name : undefined;
     if (isScanned) this.#awaited = root;
-    walker.message(SCAN, {
+    this.#nodes = root && new ParentNodes(walker, job);
+    const scan = {
       job,
       root: root && { id: root.id, length: root.length },
       trustBeforeSec,
       parent: parentName,
-    });
+    };
+    const fds = this.#nodes === undefined ? [] : [this.#nodes.takeDescriptor()];
+    walker.message(SCAN, scan, fds, { given: true });
     if (root !== undefined && !isScanned) this.#streamParent(root, undefined);
     const built = await this.#over.promise;
     const rootRef = built.root ?? root;
@@ -198,7 +202,7 @@ export class Push {
   /** Ends the push: the walker, the client or the store gave up. */
   fail(error: unknown): void {
     this.#isOver = true;
-    this.#windowOpened?.();
+    this.#nodes?.close();
     this.#over.reject(error);
   }
 
@@ -242,37 +246,24 @@ export class Push {
   #awaited: ChunkRef | undefined;
 
   #streamParent(root: ChunkRef, visits: Visit | undefined): void {
-    const { walker } = this.#parts;
-    const { job } = this.#request;
-    // one piece is held back, so that the last can say that it is
-    let held: Buffer | undefined;
-    const send = async (data: Buffer, last: boolean): Promise<void> => {
-      while (this.#window < data.length && !this.#isOver)
-        await new Promise<void>((resolve) => {
-          this.#windowOpened = resolve;
-        });
-      if (this.#isOver) return;
-      this.#window -= data.length;
-      walker.message(NODES, { job, data, last });
-    };
-    const write = (piece: Buffer): Promise<void> | undefined => {
-      const previous = held;
-      held = piece;
-      return previous === undefined ? undefined : send(previous, false);
-    };
+    const nodes = this.#nodes;
+    if (nodes === undefined) return;
     const onDamage = (error: unknown): void =>
       this.#notice(`parent ${this.#parent?.name ?? ''}`, describe(error));
-    streamTree(this.#whole, root, { write, onDamage, visits, isOver: () => this.#isOver })
-      .then(() => send(held ?? Buffer.alloc(0), true))
+    const options = {
+      write: (bytes: Buffer) => nodes.write(bytes),
+      onDamage,
+      visits,
+      isOver: () => this.#isOver,
+    };
+    streamTree(this.#whole, root, options)
+      .then(() => nodes.end())
       .catch((error: unknown) => this.fail(error));
   }
 
   /** The walker has used so much of the parent's tree. */
   nodesUsed(bytes: number): void {
-    this.#window += bytes;
-    const opened = this.#windowOpened;
-    this.#windowOpened = undefined;
-    opened?.();
+    this.#nodes?.used(bytes);
   }
 
   // ---- what the walker sends
