@@ -21,7 +21,8 @@ function filesIn(directory: string): string[] {
 }
 
 const DEBIAN = ['init', 'postinst', 'prerm', 'postrm'].map((name) => `etc/debian/${name}`);
-const SHELL = [...filesIn('bin'), '.ci/run', 'rc.d/plakard', ...DEBIAN, 'etc/completions/plakarctl.bash'];
+const LAUNCHERS = filesIn('bin').filter((name) => !name.endsWith('.cjs'));
+const SHELL = [...LAUNCHERS, '.ci/run', 'rc.d/plakard', ...DEBIAN, 'etc/completions/plakarctl.bash'];
 
 const CHECKS: readonly Check[] = [
   { name: 'format', command: ['biome', 'check', '--error-on-warnings'] },

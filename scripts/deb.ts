@@ -92,7 +92,7 @@ function placeProgram(stage: string): void {
   fs.mkdirSync(lib, { recursive: true });
   const tsc = path.join(ROOT, 'node_modules/.bin/tsc');
   execFileSync(tsc, ['-p', path.join(ROOT, 'tsconfig.build.json'), '--outDir', path.join(lib, 'dist')]);
-  for (const name of ['plakard', 'plakarctl', 'runtime'])
+  for (const name of ['plakard', 'plakarctl', 'runtime', 'client.cjs'])
     place(stage, { from: `bin/${name}`, to: `${LIB}/bin/${name}`, mode: 0o755 });
   place(stage, { from: 'package.json', to: `${LIB}/package.json` });
   for (const name of packages()) copy(fs.realpathSync(path.join(ROOT, name)), path.join(lib, name));

@@ -60,7 +60,11 @@ async function end(exitCode: number): Promise<never> {
   return exitNow(exitCode);
 }
 
-const exitCode = await main();
-// what never talked to the daemon has not loaded src/sys, and is not held up for it
-if (!Session.hasConnected) process.exit(exitCode);
-await end(exitCode);
+/** Awaited by nobody: a bundled module cannot be (see client/bundle.ts). */
+async function run(): Promise<void> {
+  const exitCode = await main();
+  // what never talked to the daemon has not loaded src/sys, and is not held up for it
+  if (!Session.hasConnected) process.exit(exitCode);
+  await end(exitCode);
+}
+void run();
