@@ -28,16 +28,21 @@ function make(job: JobReader): boolean {
   const { buffer, nameStart, nameEnd } = entry;
   const fd = openAt(dirfd, buffer, O_WRONLY | O_CREAT | O_EXCL, mode, nameStart, nameEnd);
   if (fd < 0) return false;
-  let done = writeMemory(fd, job.address, job.dataLength, AT_POSITION) === 0;
+  let isDone = writeMemory(fd, job.address, job.dataLength, AT_POSITION) === 0;
+  isDone &&= metadata.complete(fd, entry, mode, newGid, hasDefaultAcl, () => '') === undefined;
+  isDone = isClosed(fd) && isDone;
+  if (!isDone) unlinkAt(dirfd, entry.name());
+  return isDone;
+}
+
+/** Closing may say what writing did not. */
+function isClosed(fd: number): boolean {
   try {
-    done &&= metadata.complete(fd, entry, mode, newGid, hasDefaultAcl, () => '') === undefined;
     fs.closeSync(fd);
+    return true;
   } catch {
-    // closing says what writing did not
-    done = false;
+    return false;
   }
-  if (!done) unlinkAt(dirfd, entry.name());
-  return done;
 }
 
 function work(jobs: Uint8Array): Uint8Array {

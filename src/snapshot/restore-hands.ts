@@ -11,6 +11,9 @@ import type { Rights } from './restore-metadata.ts';
 
 /** Jobs that may be out: each holds a directory open. */
 const JOBS_OUT_MAX = 384;
+/** With less to do than this, hands would come when all is done. */
+const CHUNKS_FOR_HANDS = 1000;
+const BYTES_FOR_HANDS = 64 << 20;
 const HAND = `restore-hand${path.extname(import.meta.filename)}`;
 
 interface Asked extends PromiseWithResolvers<Uint8Array> {
@@ -75,15 +78,20 @@ export class Hands {
   readonly #rights: Rights;
   readonly #hands: Hand[] = [];
   #jobs = 0;
+  #chunks = 0;
+  #bytes = 0;
 
-  /** @param count how many; none are started before `begin` */
+  /** @param count how many; none are started until it is worth it */
   constructor(count: number, rights: Rights) {
     this.#count = count;
     this.#rights = rights;
   }
 
-  /** Starts them, the first time. */
-  begin(): void {
+  /** A chunk of so many bytes is going to be read: enough of them, and the hands are started. */
+  expect(bytes: number): void {
+    this.#chunks++;
+    this.#bytes += bytes;
+    if (this.#chunks < CHUNKS_FOR_HANDS && this.#bytes < BYTES_FOR_HANDS) return;
     while (this.#hands.length < this.#count) this.#hands.push(new Hand(this.#rights));
   }
 

@@ -22,9 +22,8 @@ export const LEAVES_MAX_BYTES = 32 << 20;
 /** Places in the table of ids; a power of two, so that it is at most half full. */
 const TABLE_SIZE = 2 * PARTS_MAX;
 const NONE = -1;
-/** With less to do than this, hands would come when all is done. */
-const CHUNKS_FOR_HANDS = 1024;
-const BYTES_FOR_HANDS = 64 << 20;
+/** The first time it is full with these, so that reading begins soon; then with twice as many, each time. */
+const PARTS_FIRST = 1024;
 
 /** Jobs that are put together for a hand, or on their way. */
 interface Batch {
@@ -42,8 +41,9 @@ export class Window {
   readonly #onChunk: () => void;
   readonly #jobs = new JobWriter();
   #batch: Batch | undefined;
-  /** parts of files */
+  /** parts of files, and with how many it is full */
   #parts = 0;
+  #partsMax = PARTS_FIRST;
   readonly #directoryOf: (Directory | undefined)[] = new Array(PARTS_MAX);
   /** a file that is this one chunk: the bounds of its entry in a leaf */
   readonly #leafOf: (Buffer | undefined)[] = new Array(PARTS_MAX);
@@ -66,8 +66,6 @@ export class Window {
   readonly #sortedIds = Buffer.allocUnsafeSlow(PARTS_MAX * ID_BYTES);
   readonly #sortedLengths = new Uint32Array(PARTS_MAX);
   readonly #entry = new EntryReader();
-  /** of data that is going to be read */
-  #bytes = 0;
   #leafBytes = 0;
   #lastLeaf: Buffer | undefined;
 
@@ -81,7 +79,7 @@ export class Window {
   }
 
   get full(): boolean {
-    return this.#parts >= PARTS_MAX || this.#leafBytes >= LEAVES_MAX_BYTES;
+    return this.#parts >= this.#partsMax || this.#leafBytes >= LEAVES_MAX_BYTES;
   }
 
   /** A file that is one chunk, whose id is at `idStart` of the entry's buffer. */
@@ -128,8 +126,7 @@ export class Window {
     ids.copy(this.#ids, chunk * ID_BYTES, idStart, idStart + ID_BYTES);
     this.#lengths[chunk] = length;
     this.#first[chunk] = NONE;
-    this.#bytes += length;
-    if (this.#chunks >= CHUNKS_FOR_HANDS || this.#bytes >= BYTES_FOR_HANDS) this.#hands.begin();
+    this.#hands.expect(length);
     return chunk;
   }
 
@@ -290,8 +287,8 @@ export class Window {
     this.#leafOf.fill(undefined, 0, this.#parts);
     this.#table.fill(NONE);
     this.#parts = 0;
+    this.#partsMax = Math.min(2 * this.#partsMax, PARTS_MAX);
     this.#chunks = 0;
-    this.#bytes = 0;
     this.#leafBytes = 0;
     this.#lastLeaf = undefined;
   }

@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +9,7 @@ import { Failure } from '../../src/error.ts';
 import { MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { findEntry, readRoot } from '../../src/snapshot/directory.ts';
 import { FLAG_UNREADABLE } from '../../src/snapshot/tree.ts';
-import { Node, pullEntries, pullTree, scan, scratch } from './plant.ts';
+import { mounted, Node, pullEntries, pullTree, scan, scratch } from './plant.ts';
 
 interface Rig {
   readonly chunks: MemoryChunks;
@@ -37,17 +36,6 @@ function rig(t: { after: (fn: () => void) => void }): Rig {
   fs.chmodSync(path.join(original, 'd/e'), 0o555);
   const chunks = new MemoryChunks();
   return { chunks, root: scan(original, chunks), original, copy };
-}
-
-/** An empty file system of `size` in memory. */
-function mounted(t: { after: (fn: () => void) => void }, size: string): string {
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', directory]);
-  t.after(() => {
-    execFileSync('umount', [directory]);
-    fs.rmdirSync(directory);
-  });
-  return directory;
 }
 
 const texts = (problems: readonly { failure: Failure }[]) => problems.map(({ failure }) => String(failure));
@@ -241,8 +229,9 @@ describe('a target that fails', () => {
     chunks.readMany = (requests, onChunk, onFailed) => {
       let seen = 0;
       const counted = (index: number, data: Buffer) => {
-        onChunk(index, data);
+        const busy = onChunk(index, data);
         if (++seen === 2) controller.abort();
+        return busy;
       };
       return readMany(requests, counted, onFailed);
     };

@@ -4,6 +4,7 @@
  * numbered as they are met and ctimes left out, so that equal trees have equal
  * root ids.
  */
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -41,6 +42,17 @@ const PART_BYTES = 256 << 10;
 export function scratch(t: { after: (fn: () => void) => void }): string {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
   t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** An empty file system of `size` in memory. */
+export function mounted(t: { after: (fn: () => void) => void }, size: string): string {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', directory]);
+  t.after(() => {
+    execFileSync('umount', [directory]);
+    fs.rmdirSync(directory);
+  });
   return directory;
 }
 
