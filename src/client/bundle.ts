@@ -93,6 +93,43 @@ function binding(clause: string, value: string, isBuiltin: boolean): string {
   return out.join(' ');
 }
 
+/** Modules of the runtime that take a millisecond or more to load, and that most commands never use. */
+const LATE: ReadonlySet<string> = new Set(['node:assert/strict', 'node:crypto', 'node:util']);
+
+/** Whether all that `code` does with `name` is to call it. */
+function isOnlyCalled(name: string, code: string): boolean {
+  const uses = code.match(new RegExp(`(?:\\bnew\\s+|[.\\w$])?\\b${name}\\b\\s*\\(?`, 'g')) ?? [];
+  return uses.every((use) => use.startsWith(name) && use.endsWith('('));
+}
+
+/**
+ * What an import of a module in LATE becomes: functions that load it when one
+ * is called. Undefined where `code`, which imports it, does anything else with them.
+ */
+function lateBinding(clause: string, name: string, code: string): string | undefined {
+  const [, named] = /^\{([^}]*)\}$/.exec(clause.trim()) ?? [];
+  const pairs: [string | undefined, string][] =
+    named === undefined ? [[undefined, clause.trim()]] : namesOf(named, ' as ');
+  if (!pairs.every(([, to]) => /^[\w$]+$/.test(to) && isOnlyCalled(to, code))) return undefined;
+  const value = `builtin(${JSON.stringify(name)})`;
+  return pairs
+    .map(([from, to]) =>
+      // an assertion that holds needs nothing of the module
+      name === 'node:assert/strict'
+        ? `const ${to} = (value, text) => { if (!value) ${value}(value, text); };`
+        : `const ${to} = (...given) => ${from === undefined ? value : `${value}.${from}`}(...given);`,
+    )
+    .join(' ');
+}
+
+/** The code of a module without its imports and comments. */
+function codeOf(text: string): string {
+  return text
+    .replace(IMPORT, '')
+    .replace(/\/\*[\s\S]*?\*\//g, '')
+    .replace(/^(.*?)\/\/.*$/gm, '$1');
+}
+
 /** The file that `name` means in `from`, or undefined for a module of the runtime. */
 function resolve(name: string, from: string): string | undefined {
   if (module.isBuiltin(name)) return undefined;
@@ -117,7 +154,10 @@ function convert(file: string, root: string): Source {
   };
   const own = { url: pathToFileURL(file).href, filename: file, dirname: path.dirname(file) };
   const text = fs.readFileSync(file, 'utf8');
-  const body = (file.endsWith('.ts') ? module.stripTypeScriptTypes(text) : text)
+  const stripped = file.endsWith('.ts') ? module.stripTypeScriptTypes(text) : text;
+  const late = (clause: string, name: string): string | undefined =>
+    LATE.has(name) ? lateBinding(clause, name, codeOf(stripped)) : undefined;
+  const body = stripped
     .replace(EXPORT_FROM, (_, list: string, name: string) => {
       const value = exportsOf(name);
       for (const [from, to] of namesOf(list, ' as ')) exported.push(`${to}: ${value}.${from}`);
@@ -129,7 +169,8 @@ function convert(file: string, root: string): Source {
     })
     .replace(IMPORT, (_, clause: string | undefined, name: string) => {
       const value = exportsOf(name);
-      return clause === undefined ? `${value};` : binding(clause, value, module.isBuiltin(name));
+      if (clause === undefined) return `${value};`;
+      return late(clause, name) ?? binding(clause, value, module.isBuiltin(name));
     })
     .replace(EXPORT_PATTERN, (_, list: string) => {
       for (const [, to] of namesOf(list, ':')) exported.push(to);

@@ -4,7 +4,6 @@
  * and the output, and ends them in good order.
  */
 import fs from 'node:fs';
-import tty from 'node:tty';
 import { describe, EXIT_CODES, Failure, kindOf } from '../error.ts';
 import type { CommandLine, CommandRow } from './arguments.ts';
 import type { Connection, ReaderOperation } from './connection.ts';
@@ -23,9 +22,20 @@ const SOCKET_VARIABLE = 'PLAKARD_SOCKET';
 const STDOUT = 1;
 const STDERR = 2;
 
+/** node:tty loads node:net, so it is asked about devices alone. */
+function isTerminal(fd: number): boolean {
+  try {
+    if (!fs.fstatSync(fd).isCharacterDevice()) return false;
+  } catch {
+    // it is closed
+    return false;
+  }
+  return process.getBuiltinModule('node:tty').isatty(fd);
+}
+
 /** Standard error, where it is a terminal and may be drawn on. */
 function terminalOf(line: CommandLine, write: (text: string) => void): Terminal | undefined {
-  if (line.quiet || line.json || !tty.isatty(STDERR)) return undefined;
+  if (line.quiet || line.json || !isTerminal(STDERR)) return undefined;
   return {
     get columns() {
       return process.stderr.columns;
