@@ -2,6 +2,7 @@
  * Snapshots as events: a line in a list, and all that a header says. Emitted by
  * ls and info.
  */
+import type { Labels, Row } from '../messages/rows.ts';
 import { nameFields, safeName, safeText } from './escape.ts';
 import { formatBytes, formatColumns, formatMilliseconds } from './format.ts';
 import type { EventType } from './output.ts';
@@ -29,11 +30,32 @@ function headerFields({ name, header }: Snapshot): object {
 export const SNAPSHOT: EventType<Snapshot> = {
   name: 'snapshot',
   json: headerFields,
-  text: ({ name, header }) => {
-    const size = formatBytes(header.counts.bytes).padStart(SIZE_CHARS);
-    const paths = header.paths.map(safeName).join(' ');
-    const tags = header.tags.length === 0 ? '' : ` [${header.tags.map(safeText).join(', ')}]`;
-    return `${formatMilliseconds(header.time)}  ${name}  ${size} ${paths}${tags}`;
+  text: ({ name, header }) => line(name, header.time, header.counts.bytes, labelsText(header)),
+};
+
+function line(name: string, timeMs: number, bytes: number, labels: string): string {
+  return `${formatMilliseconds(timeMs)}  ${name}  ${formatBytes(bytes).padStart(SIZE_CHARS)} ${labels}`;
+}
+
+function labelsText({ paths, tags }: Pick<Labels, 'paths' | 'tags'>): string {
+  const marked = tags.length === 0 ? '' : ` [${tags.map(safeText).join(', ')}]`;
+  return `${paths.map(safeName).join(' ')}${marked}`;
+}
+
+/** Most snapshots of a list have the labels of the one before. */
+let lastLabels: Labels | undefined;
+let lastText = '';
+
+/** The line of SNAPSHOT, for a list that has no use for the rest. */
+export const ROW: EventType<Row> = {
+  name: 'snapshot',
+  json: ({ name, timeMs }) => ({ snapshot: name, time: formatMilliseconds(timeMs) }),
+  text: ({ name, timeMs, bytes, labels }) => {
+    if (labels !== lastLabels) {
+      lastLabels = labels;
+      lastText = labelsText(labels);
+    }
+    return line(name, timeMs, bytes, lastText);
   },
 };
 

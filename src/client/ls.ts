@@ -9,11 +9,12 @@ import { browse } from './browse.ts';
 import type { Context } from './context.ts';
 import { ENTRY } from './entries.ts';
 import { formatCount } from './format.ts';
-import { SNAPSHOT, SNAPSHOT_VERBOSE } from './headers.ts';
+import { ROW, SNAPSHOT, SNAPSHOT_VERBOSE } from './headers.ts';
 import { type Located, locate } from './lookup.ts';
 import { each, parseTarget, within } from './operands.ts';
+import type { Output } from './output.ts';
 import { PROBLEM_EVENT } from './problems.ts';
-import type { Reader, Snapshot } from './reader.ts';
+import type { Reader, SnapshotList } from './reader.ts';
 import { Tally } from './tally.ts';
 
 export async function run(context: Context, given: Given): Promise<void> {
@@ -32,15 +33,30 @@ async function listSnapshots(context: Context, reader: Reader, given: Given): Pr
   const { output } = context;
   const source = given.value('source')?.toString();
   const tags = given.values('tag').map(String);
-  const isWanted = ({ header }: Snapshot) =>
-    (source === undefined || header.source === source) && tags.every((tag) => header.tags.includes(tag));
-  const { snapshots, damaged } = await reader.list();
-  const type = output.verbose ? SNAPSHOT_VERBOSE : SNAPSHOT;
-  for (const snapshot of snapshots) if (isWanted(snapshot)) output.emit(type, snapshot);
+  const isWanted: Wanted = (of) =>
+    (source === undefined || of.source === source) && tags.every((tag) => of.tags.includes(tag));
+  const damaged = await (output.json || output.verbose ? listHeaders : listRows)(output, reader, isWanted);
   for (const { name, text } of damaged) output.emit(PROBLEM_EVENT, { object: `snapshots/${name}`, text });
   if (damaged.length === 0) return;
   const cause = `${formatCount(damaged.length, 'snapshot')} could not be read`;
   throw new Failure('ls', reader.repository, { cause, kind: 'damaged' });
+}
+
+type Wanted = (of: { readonly source: string; readonly tags: readonly string[] }) => boolean;
+type Damaged = SnapshotList['damaged'];
+
+async function listRows(output: Output, reader: Reader, isWanted: Wanted): Promise<Damaged> {
+  return reader.rows((row) => {
+    if (isWanted(row.labels)) output.emit(ROW, row);
+  });
+}
+
+/** With all that a header says. */
+async function listHeaders(output: Output, reader: Reader, isWanted: Wanted): Promise<Damaged> {
+  const { snapshots, damaged } = await reader.list();
+  const type = output.verbose ? SNAPSHOT_VERBOSE : SNAPSHOT;
+  for (const snapshot of snapshots) if (isWanted(snapshot.header)) output.emit(type, snapshot);
+  return damaged;
 }
 
 async function listEntries(

@@ -17,11 +17,14 @@ import {
   READ,
   READ_DONE,
   RESOLVE,
+  ROWS,
+  ROWS_ARE,
   TREE,
   TREE_NODES,
   TREE_STOP,
   TREE_USED,
 } from '../messages/reader.ts';
+import { decodeRows, type Row } from '../messages/rows.ts';
 import { decodeSnapshot, type SnapshotHeader, snapshotName } from '../repository/snapshot.ts';
 import {
   type BulkSource,
@@ -118,6 +121,18 @@ export class Reader implements BulkSource, TreeSource {
       if (snapshots.length >= payload.total) return { snapshots, damaged: payload.damaged };
       if (snapshots.length === from || from > SNAPSHOTS_LISTED_MAX)
         throw new Failure('list snapshots', '', { cause: `${snapshots.length} of ${payload.total} came` });
+    }
+  }
+
+  /** As `list`, of each snapshot only what a list shows; `take` is called with each. */
+  async rows(take: (row: Row) => void): Promise<SnapshotList['damaged']> {
+    for (let from = 0; ; ) {
+      const { payload } = await this.#channel.query(ROWS, { from }, ROWS_ARE);
+      decodeRows(payload.rows, take);
+      from += payload.count;
+      if (from >= payload.total) return payload.damaged;
+      if (payload.count === 0 || from > SNAPSHOTS_LISTED_MAX)
+        throw new Failure('list snapshots', '', { cause: `${from} of ${payload.total} came` });
     }
   }
 

@@ -31,6 +31,9 @@ export const READS_OPEN_MAX = 16;
 export const PAGE_MAX = 512;
 export const HEADER_MAX_BYTES = 64 << 10;
 
+/** Snapshots whose header could not be read: name and why. */
+const damaged = list(record({ name: text(64), text: text(1024) }), PAGE_MAX);
+
 /** Snapshots from `from` on in order of time, oldest first; a page is ended early when it grows large. */
 export const LIST = message(64, 'list', record({ from: integer() }));
 export const HEADERS = message(
@@ -40,10 +43,25 @@ export const HEADERS = message(
     /** encoded headers as in src/repository/snapshot.ts */
     headers: list(bytes(HEADER_MAX_BYTES), PAGE_MAX),
     total: integer(),
-    /** snapshots whose header could not be read: name and why */
-    damaged: list(record({ name: text(64), text: text(1024) }), PAGE_MAX),
+    damaged,
   }),
   { maxBytes: 2 << 20 },
+);
+
+/** The same, of each only what a list shows: see rows.ts. */
+export const ROWS = message(76, 'rows', record({ from: integer() }));
+export const ROWS_MAX_BYTES = 1 << 20;
+export const ROWS_ARE = message(
+  77,
+  'rows are',
+  record({
+    rows: bytes(ROWS_MAX_BYTES),
+    /** how many these are */
+    count: integer(),
+    total: integer(),
+    damaged,
+  }),
+  { maxBytes: 3 << 20 },
 );
 
 /** A UUID, an unambiguous prefix, or `latest`, optionally of one source. */

@@ -21,11 +21,15 @@ import {
   READER_RING_BYTES,
   READS_OPEN_MAX,
   RESOLVE,
+  ROWS,
+  ROWS_ARE,
+  ROWS_MAX_BYTES,
   TREE,
   TREE_STOP,
   TREE_USED,
   TREES_OPEN_MAX,
 } from '../../messages/reader.ts';
+import { encodeRow } from '../../messages/rows.ts';
 import { mapShared, memfdCreate, unmap } from '../../sys/memory.ts';
 import { TreeAhead } from './ahead.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
@@ -42,6 +46,18 @@ const AHEAD = 4;
 interface Wanted {
   readonly index: number;
   readonly at: number;
+}
+
+/** Rows that were made once: headers never change. */
+const rows = new WeakMap<Snapshot, Buffer>();
+
+function rowOf(snapshot: Snapshot): Buffer {
+  let row = rows.get(snapshot);
+  if (row === undefined) {
+    row = encodeRow(snapshot.header);
+    rows.set(snapshot, row);
+  }
+  return row;
 }
 
 type Failed = PayloadOf<typeof READ_DONE.shape>['failed'];
@@ -70,6 +86,7 @@ export class Session {
     this.#fetcher = fetcher;
     this.#sources = sources === undefined ? undefined : new Set(sources);
     channel.handler(LIST, (message) => this.#list(message));
+    channel.handler(ROWS, (message) => this.#rows(message));
     channel.handler(RESOLVE, (message) => this.#resolve(message));
     channel.handler(LOCATE, (message) => this.#locate(message));
     channel.handler(READ, (message) => this.#read(message));
@@ -135,13 +152,32 @@ export class Session {
       headers.push(encoded);
       bytes += encoded.length;
     }
-    const damaged = [...this.#catalog.damaged].slice(0, PAGE_MAX);
-    this.#channel.reply(message, HEADERS, {
-      headers,
+    this.#channel.reply(message, HEADERS, { headers, total: all.length, damaged: this.#damaged() });
+  }
+
+  async #rows(message: Received<PayloadOf<typeof ROWS.shape>>): Promise<void> {
+    const all = (await this.#catalog.list()).filter((snapshot) => this.#allowed(snapshot));
+    const page: Buffer[] = [];
+    let bytes = 0;
+    for (let i = message.payload.from; i < all.length; i++) {
+      const row = rowOf(all[i] as Snapshot);
+      if (bytes + row.length > ROWS_MAX_BYTES) break;
+      page.push(row);
+      bytes += row.length;
+    }
+    this.#channel.reply(message, ROWS_ARE, {
+      rows: Buffer.concat(page, bytes),
+      count: page.length,
       total: all.length,
-      damaged:
-        this.#sources === undefined ? damaged.map(([name, why]) => ({ name, text: why.slice(0, 1024) })) : [],
+      damaged: this.#damaged(),
     });
+  }
+
+  /** Who may see some sources only is not told of headers that nobody can open: they may be of others. */
+  #damaged(): { name: string; text: string }[] {
+    if (this.#sources !== undefined) return [];
+    const damaged = [...this.#catalog.damaged].slice(0, PAGE_MAX);
+    return damaged.map(([name, why]) => ({ name, text: why.slice(0, 1024) }));
   }
 
   async #resolve(message: Received<PayloadOf<typeof RESOLVE.shape>>): Promise<void> {
