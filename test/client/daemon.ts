@@ -14,6 +14,7 @@ import { Channel, channelPair } from '../../src/ipc/channel.ts';
 import { greet } from '../../src/ipc/connect.ts';
 import { OPEN, OPENED } from '../../src/messages/client.ts';
 import * as session from '../../src/messages/reader.ts';
+import { encodeRow } from '../../src/messages/rows.ts';
 import { encodeSnapshot, type SnapshotHeader, snapshotName } from '../../src/repository/snapshot.ts';
 import type { ChunkKind } from '../../src/snapshot/chunks.ts';
 import { mapShared, memfdCreate } from '../../src/sys/memory.ts';
@@ -121,6 +122,16 @@ function serveSession(
     // a page each, so that paging is seen
     const page = headers.slice(message.payload.from, message.payload.from + 1).map(encoded);
     channel.reply(message, session.HEADERS, { headers: page, total: headers.length, damaged: [] });
+  });
+  channel.handler(session.ROWS, (message) => {
+    const page = headers.slice(message.payload.from, message.payload.from + 1).map(encodeRow);
+    const rows = Buffer.concat(page);
+    channel.reply(message, session.ROWS_ARE, {
+      rows,
+      count: page.length,
+      total: headers.length,
+      damaged: [],
+    });
   });
   channel.handler(session.RESOLVE, (message) => {
     const { snapshot } = message.payload;
