@@ -236,6 +236,7 @@ export class Merge {
       this.#leafEnd = this.#nameEnd;
       if (typeHint !== DT_UNKNOWN && this.#isExcluded(typeHint === DT_DIR))
         return this.#excluded(frame, matched);
+      if (typeHint === DT_DIR && this.#enterUnseen(frame, matched)) return GO;
     }
     const failed = this.#opener.look(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd);
     if (failed < 0) {
@@ -420,7 +421,18 @@ export class Merge {
     }
     if (isReplaced(fd)) return this.#again(frame, matched, fd);
     if (fd < 0) return this.#unreadableDirectory(frame, matched, filesystem, fd);
-    return this.#openedDirectory(frame, matched, filesystem, fd);
+    this.#openedDirectory(frame, matched, filesystem, fd);
+    return GO;
+  }
+
+  /** Enters a directory without looking at its name first, where nothing depends on that; false where it could not. */
+  #enterUnseen(frame: Frame, matched: boolean): boolean {
+    if (frame.visit !== undefined || this.#options.oneFilesystem || this.#frames.depth >= DEPTH_MAX)
+      return false;
+    const fd = this.#opener.openUnseen(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd);
+    if (fd < 0) return false;
+    this.#openedDirectory(frame, matched, this.#filesystems.numberOf(this.#opener.opened), fd);
+    return true;
   }
 
   /** Whether it is a directory that is watched, and that nothing marked since the parent snapshot's walk. */
@@ -465,7 +477,7 @@ export class Merge {
     return GO;
   }
 
-  #openedDirectory(frame: Frame, matched: boolean, filesystem: number, fd: number): number {
+  #openedDirectory(frame: Frame, matched: boolean, filesystem: number, fd: number): void {
     const { names } = this.#frames;
     const child = this.#push(frame, matched, this.#opener.opened, filesystem, true);
     child.fd = fd;
@@ -481,7 +493,6 @@ export class Merge {
     child.end = names.count;
     const far = this.#frames.depth - 1 - OPEN_DIRECTORIES_MAX;
     if (far > 0 && this.#frames.at(far).canReopen) this.#close(this.#frames.at(far));
-    return GO;
   }
 
   /** All names in a directory, or those of the directories in it that are visited. */

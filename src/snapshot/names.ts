@@ -51,7 +51,7 @@ export class Names {
    */
   add(from: Uint8Array, start: number, end: number, type: number): boolean {
     const length = end - start;
-    if (length > NAME_MAX || from.subarray(start, end).includes(SLASH)) return true;
+    if (length > NAME_MAX) return true;
     let at = this.#bytes;
     // with its NUL behind it, a name does not cross into the next block
     if ((at & BLOCK_MASK) + HEAD_BYTES + length + 1 > BLOCK_BYTES) at = (at | BLOCK_MASK) + 1;
@@ -65,7 +65,11 @@ export class Names {
     let to = at & BLOCK_MASK;
     block[to++] = type;
     block[to++] = length;
-    for (let i = start; i < end; i++) block[to++] = from[i] as number;
+    for (let i = start; i < end; i++) {
+      const byte = from[i] as number;
+      if (byte === SLASH) return true;
+      block[to++] = byte;
+    }
     block[to] = 0;
     this.#push(at + HEAD_BYTES);
     this.#bytes = at + HEAD_BYTES + length + 1;

@@ -73,11 +73,35 @@ export class Opener {
   /** Opens the directory that was looked at. */
   openDirectory(dirfd: number, name: Uint8Array, start: number, end: number): number {
     if (tracing.walk) trace('walk', `open directory ${textOf(name, start, end)}`);
+    this.#isOwn = this.#uid !== 0 && this.seen.uid === this.#uid;
     return this.#verified(
       this.#open(dirfd, name, start, end, O_RDONLY | O_NONBLOCK | O_DIRECTORY),
       DIRECTORY,
     );
   }
+
+  /**
+   * Opens a directory that nobody has looked at, which `opened` tells about: a descriptor, or below 0 where it has to
+   * be looked at first, whatever the reason.
+   */
+  openUnseen(dirfd: number, name: Uint8Array, start: number, end: number): number {
+    // its access time could be left alone, but only its owner may ask for that
+    if (this.#isOwn) return -1;
+    const isRoot = this.#uid === 0;
+    const flags = O_RDONLY | O_NONBLOCK | O_DIRECTORY | (isRoot ? O_NOATIME : 0);
+    const fd = this.#files.openAt(dirfd, name, flags, 0, start, end);
+    if (fd < 0) return fd;
+    const failed = this.#files.statFd(fd, this.opened);
+    this.#isOwn = !isRoot && this.opened.uid === this.#uid;
+    if (failed === 0 && !this.#isOwn && typeOfMode(this.opened.mode) === DIRECTORY) {
+      if (tracing.walk) trace('walk', `open directory ${textOf(name, start, end)}`);
+      return fd;
+    }
+    fs.closeSync(fd);
+    return -1;
+  }
+  /** the directory that was opened last belongs to this process's user */
+  #isOwn = false;
 
   #open(dirfd: number, name: Uint8Array, start: number, end: number, flags: number): number {
     const mayHideAccess = this.#uid === 0 || this.seen.uid === this.#uid;

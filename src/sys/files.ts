@@ -196,7 +196,19 @@ export function changeDirectory(fd: number): number {
  * DIRECTORY_RECORD.
  */
 export function readDirectory(fd: number, buffer: Buffer): number {
-  return syscall(NUMBERS.getdents64, fd, addressOf(buffer), buffer.length);
+  return syscall(NUMBERS.getdents64, fd, addressAgain(buffer), buffer.length);
+}
+
+let knownBuffer: Buffer | undefined;
+let knownAddress = 0;
+
+/** The address of a buffer that is likely the one of the last call, whose memory is its own. */
+function addressAgain(buffer: Buffer): number {
+  if (buffer !== knownBuffer) {
+    knownAddress = addressOf(buffer);
+    knownBuffer = buffer;
+  }
+  return knownAddress;
 }
 
 /** Offsets within a record of `readDirectory`. */

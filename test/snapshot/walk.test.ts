@@ -536,29 +536,6 @@ describe('a file system that changes meanwhile', () => {
   });
 });
 
-describe('access times', () => {
-  /** The flags with which `file` was opened, in order, by a walk of user `uid`; with O_NOATIME it is refused. */
-  async function openings(uid: number): Promise<boolean[]> {
-    fs.writeFileSync(inside('file'), 'x');
-    const hidden: boolean[] = [];
-    const openAt: typeof sysFiles.openAt = (dirfd, name, flags, mode, start, end) => {
-      if (Buffer.from(name.subarray(start, end)).toString() === 'file') {
-        hidden.push((flags & fs.constants.O_NOATIME) !== 0);
-        if (hidden.at(-1)) return -1;
-      }
-      return sysFiles.openAt(dirfd, name, flags, mode, start, end);
-    };
-    const taken = await take(directory, { uid, files: { ...sysFiles, openAt } });
-    assert.deepEqual(taken.events, []);
-    return hidden;
-  }
-
-  test('are left alone where the kernel allows it', async () => {
-    assert.deepEqual(await openings(0), [true, false]);
-    assert.deepEqual(await openings(12345), [false]);
-  });
-});
-
 describe('the two sides', () => {
   test('no batch is longer than a message may be', () => {
     assert.ok(BATCH_LONGEST_BYTES <= BATCH_MAX_BYTES);
