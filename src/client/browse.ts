@@ -5,9 +5,16 @@
  * the way down at most LEAVES_MAX_BYTES of nodes are kept, others are read again.
  */
 import { Failure } from '../error.ts';
-import { CHUNK_TREE, type ChunkRef, type ChunkSource, type TreeSource } from '../snapshot/chunks.ts';
+import {
+  type AheadSource,
+  CHUNK_TREE,
+  type ChunkRef,
+  type ChunkSource,
+  type TreeSource,
+} from '../snapshot/chunks.ts';
 import { LeafCursor } from '../snapshot/directory.ts';
-import { DIRECTORY, EntryReader } from '../snapshot/tree.ts';
+import { DIRECTORY, EntryReader, nodeHeight } from '../snapshot/tree.ts';
+import { isPlain } from './escape.ts';
 
 const LEAVES_MAX_BYTES = 64 << 20;
 const SLASH = 0x2f;
@@ -22,40 +29,54 @@ export interface BrowseOptions {
    * Told of every entry, with its path. Both are valid during the call alone,
    * or until the promise it returns is resolved.
    */
-  readonly visit: (entry: EntryReader, path: Buffer) => Promise<void> | undefined;
+  readonly visit: (entry: EntryReader, path: Path) => Promise<void> | undefined;
   /** Told of a directory, or a part of one, that is damaged; the walk goes on after it. */
   readonly damaged: (path: Buffer, failure: Failure) => void;
 }
 
+/** Where an entry is. */
+export interface Path {
+  /** The path's bytes. */
+  readonly bytes: Buffer;
+  /** The path of what the entry is in, and a slash, where all of it is ASCII that prints as itself. */
+  readonly plainDirectory: string | undefined;
+}
+
 /** A directory in whose middle the walk is. */
 interface Frame {
-  readonly cursor: LeafCursor;
+  readonly directory: ChunkRef;
+  /** Undefined where all entries are in the directory's own node. */
+  cursor: LeafCursor | undefined;
   readonly entries: EntryReader;
   /** Length of the directory's path, without a slash. */
   readonly pathBytes: number;
+  /** See Path; empty until it is asked for. */
+  plain: string | undefined;
   /** What names the leaf, for reading it again. */
   leaf: ChunkRef;
   /** Bytes of the leaf that are held; 0 where there is none to go on with. */
   held: number;
+  /** Nothing of it has been read. */
+  fresh: boolean;
   /** The leaf was let go, and has to be read again. */
   dropped: boolean;
   /** The cursor does not stand at a leaf: after damage there is no next one. */
   lost: boolean;
 }
 
-const FRESH = { dropped: false, lost: false };
+const FRESH = { plain: '', held: 0, fresh: true, dropped: false, lost: false };
 
-class Walk {
+class Walk implements Path {
   readonly #source: ChunkSource;
   /** gives the nodes as they are first needed */
-  readonly #ahead: ChunkSource;
+  readonly #ahead: ChunkSource | AheadSource;
   readonly #options: BrowseOptions;
   readonly #stack: Frame[] = [];
   #path: Buffer;
   #heldBytes = 0;
   #visiting = false;
 
-  constructor(source: ChunkSource, ahead: ChunkSource, base: Buffer, options: BrowseOptions) {
+  constructor(source: ChunkSource, ahead: ChunkSource | AheadSource, base: Buffer, options: BrowseOptions) {
     this.#source = source;
     this.#ahead = ahead;
     this.#options = options;
@@ -63,22 +84,74 @@ class Walk {
     base.copy(this.#path);
   }
 
+  /** Of the entry that is visited. */
+  get bytes(): Buffer {
+    const frame = this.#stack.at(-1);
+    if (frame === undefined) return NOTHING;
+    // which may make the buffer anew
+    const end = this.#name(frame, frame.entries);
+    return this.#path.subarray(0, end);
+  }
+
+  get plainDirectory(): string | undefined {
+    const frame = this.#stack.at(-1);
+    if (frame === undefined) return undefined;
+    if (frame.plain === '') {
+      const text = this.#path.toString('latin1', 0, frame.pathBytes);
+      frame.plain = isPlain(text) ? `${text}/` : undefined;
+    }
+    return frame.plain;
+  }
+
+  /** Waits only where there is something to wait for: most directories came ahead, and take no promise. */
   async run(directory: ChunkRef, pathBytes: number): Promise<void> {
     this.#push(directory, pathBytes);
     for (let frame = this.#stack.at(-1); frame !== undefined; frame = this.#stack.at(-1)) {
-      const directory = await this.#step(frame);
-      if (directory === undefined) continue;
-      const pathBytes = this.#name(frame, frame.entries);
-      // after its last entry a frame is not needed: a chain of any depth takes one
-      if (frame.cursor.last && frame.entries.index + 1 >= frame.entries.count) this.#pop(frame);
-      this.#push(directory, pathBytes);
+      let found: ChunkRef | undefined;
+      try {
+        if (frame.fresh) this.#begin(frame);
+        if (frame.dropped) await this.#again(frame);
+        const { entries } = frame;
+        while (found === undefined && frame.held > 0 && entries.next()) {
+          this.#visiting = true;
+          const busy = this.#options.visit(entries, this);
+          if (busy !== undefined) await busy;
+          this.#visiting = false;
+          if (this.#options.recursive && entries.type === DIRECTORY) found = entries.directory();
+        }
+        if (found === undefined) {
+          if (frame.cursor === undefined) this.#pop(frame);
+          else await this.#leaf(frame, frame.cursor);
+        }
+      } catch (error) {
+        this.#damaged(frame, error);
+        continue;
+      }
+      if (found !== undefined) this.#descend(frame, found);
     }
+  }
+
+  #descend(frame: Frame, directory: ChunkRef): void {
+    const pathBytes = this.#name(frame, frame.entries);
+    const isLast = frame.cursor === undefined || frame.cursor.last;
+    // after its last entry a frame is not needed: a chain of any depth takes one
+    if (isLast && frame.entries.index + 1 >= frame.entries.count) this.#pop(frame);
+    this.#push(directory, pathBytes);
   }
 
   #push(directory: ChunkRef, pathBytes: number): void {
     const own = { id: Buffer.from(directory.id), length: directory.length };
-    const cursor = new LeafCursor(this.#ahead, own);
-    this.#stack.push({ cursor, entries: new EntryReader(), pathBytes, leaf: own, held: 0, ...FRESH });
+    const entries = new EntryReader();
+    this.#stack.push({ directory: own, cursor: undefined, entries, pathBytes, leaf: own, ...FRESH });
+  }
+
+  /** Begins with the directory's node if it is there, and otherwise with a cursor that reads it. */
+  #begin(frame: Frame): void {
+    const { directory } = frame;
+    const node = 'now' in this.#ahead ? this.#ahead.now?.(directory.id, directory.length) : undefined;
+    frame.fresh = false;
+    if (node !== undefined && nodeHeight(node) === 0) this.#hold(frame, node);
+    else frame.cursor = new LeafCursor(this.#ahead, directory, node);
   }
 
   #pop(frame: Frame): void {
@@ -86,40 +159,18 @@ class Walk {
     this.#heldBytes -= frame.held;
   }
 
-  /** Visits entries until one is a directory to go into; undefined where the leaf or the directory ended. */
-  async #step(frame: Frame): Promise<ChunkRef | undefined> {
-    try {
-      if (frame.dropped) await this.#again(frame);
-      const { entries } = frame;
-      while (frame.held > 0 && entries.next()) {
-        const path = this.#path.subarray(0, this.#name(frame, entries));
-        this.#visiting = true;
-        const busy = this.#options.visit(entries, path);
-        if (busy !== undefined) await busy;
-        this.#visiting = false;
-        const directory =
-          this.#options.recursive && entries.type === DIRECTORY ? entries.directory() : undefined;
-        if (directory !== undefined) return directory;
-      }
-      await this.#leaf(frame);
-    } catch (error) {
-      this.#damaged(frame, error);
-    }
-    return undefined;
-  }
-
-  async #leaf(frame: Frame): Promise<void> {
+  async #leaf(frame: Frame, cursor: LeafCursor): Promise<void> {
     this.#heldBytes -= frame.held;
     frame.held = 0;
     frame.lost = true;
-    if (!(await frame.cursor.advance())) {
+    if (!(await cursor.advance())) {
       this.#stack.pop();
       return;
     }
     frame.lost = false;
-    const { shard } = frame.cursor;
+    const { shard } = cursor;
     if (shard !== undefined) frame.leaf = { id: Buffer.from(shard.id()), length: shard.length };
-    this.#hold(frame, await frame.cursor.read());
+    this.#hold(frame, await cursor.read());
   }
 
   #hold(frame: Frame, leaf: Buffer): void {
@@ -158,7 +209,7 @@ class Walk {
     if (this.#visiting || !(error instanceof Failure) || error.kind !== 'damaged') throw error;
     const path = this.#path.subarray(0, frame.pathBytes);
     this.#options.damaged(path.length === 0 ? Buffer.from('/') : path, error);
-    if (frame.lost || frame.cursor.last) {
+    if (frame.lost || frame.cursor === undefined || frame.cursor.last) {
       this.#pop(frame);
       return;
     }

@@ -39,10 +39,11 @@ export async function run(context: Context, given: Given): Promise<void> {
       const tally = new Tally(context, 'checksum', snapshot.name);
       await browse(reader, directory, path, {
         recursive: true,
-        visit: (child, childPath) =>
-          child.type === FILE
-            ? tally.guard(childPath, () => digest(context, reader, snapshot.name, child, childPath))
-            : undefined,
+        visit: (child, at) => {
+          if (child.type !== FILE) return undefined;
+          const childPath = at.bytes;
+          return tally.guard(childPath, () => digest(context, reader, snapshot.name, child, childPath));
+        },
         damaged: (where, failure) => tally.add(where, failure),
       });
       tally.end(target.shown);

@@ -6,12 +6,13 @@
 import {
   BLOCK_DEVICE,
   CHARACTER_DEVICE,
-  type EntryReader,
+  EntryReader,
   FLAG_INCONSISTENT,
   FLAG_UNREADABLE,
   SYMLINK,
 } from '../snapshot/tree.ts';
-import { nameFields, safeName } from './escape.ts';
+import type { Path } from './browse.ts';
+import { isPlain, nameFields, safeName } from './escape.ts';
 import { formatBytes, formatMode, formatNanoseconds, formatTime } from './format.ts';
 import type { EventType } from './output.ts';
 
@@ -23,6 +24,38 @@ export interface EntryEvent {
   readonly snapshot: string;
   /** What text output calls it: its name, or its path. */
   readonly shown: Buffer;
+  /** The same as it is printed, where the emitter knows. */
+  readonly plain?: string | undefined;
+}
+
+/** What `ls` emits for each entry of a walk: one object, so that a path is made only where one is needed. */
+export class Listing implements EntryEvent {
+  entry: EntryReader = new EntryReader();
+  at: Path | undefined;
+  readonly snapshot: string;
+  /** By its path, not by its name alone. */
+  readonly #byPath: boolean;
+
+  constructor(snapshot: string, byPath: boolean) {
+    this.snapshot = snapshot;
+    this.#byPath = byPath;
+  }
+
+  get path(): Buffer {
+    return this.at?.bytes ?? Buffer.alloc(0);
+  }
+
+  get shown(): Buffer {
+    return this.#byPath ? this.path : this.entry.name();
+  }
+
+  get plain(): string | undefined {
+    const directory = this.#byPath ? this.at?.plainDirectory : '';
+    if (directory === undefined) return undefined;
+    const { buffer, nameStart, nameEnd } = this.entry;
+    const name = buffer.toString('latin1', nameStart, nameEnd);
+    return isPlain(name) ? directory + name : undefined;
+  }
 }
 
 /** By entry type, as in tree.ts. */
@@ -90,10 +123,11 @@ function jsonOf({ entry, path, snapshot }: EntryEvent): object {
 export const ENTRY: EventType<EntryEvent> = {
   name: 'entry',
   json: jsonOf,
-  text: ({ entry, shown }) => {
+  text: (event) => {
+    const { entry } = event;
     const size = sizeText(entry).padStart(SIZE_CHARS);
     const target = entry.type === SYMLINK ? ` -> ${safeName(entry.target())}` : '';
-    const name = safeName(shown) + target + remark(entry.flags);
+    const name = (event.plain ?? safeName(event.shown)) + target + remark(entry.flags);
     return `${formatMode(entry.mode)} ${ownerText(entry)} ${size}  ${formatTime(entry.mtimeSec)}  ${name}`;
   },
 };

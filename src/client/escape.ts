@@ -16,11 +16,15 @@ const UNSAFE =
   /[\0-\x1f\\\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]/gu;
 const WORDS: Readonly<Record<string, string>> = { '\n': '\\n', '\t': '\\t', '\r': '\\r', '\\': '\\\\' };
 
-/** The whole name or an error: `fatal` decoders throw at the first byte that is not UTF-8. */
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+/**
+ * The whole name or an error: `fatal` decoders throw at the first byte that is
+ * not UTF-8. Made for the first name that is not plain.
+ */
+let strict: InstanceType<typeof TextDecoder> | undefined;
 
 /** The name as text, or undefined where it is not UTF-8. */
 export function textOf(name: Uint8Array): string | undefined {
+  strict ??= new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   try {
     return strict.decode(name);
   } catch {
@@ -33,6 +37,11 @@ function escapeCharacter(character: string): string {
   if (word !== undefined) return word;
   const code = character.codePointAt(0) ?? 0;
   return code < 0x80 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
+}
+
+/** Whether a name (its bytes as Latin-1) prints as it is. */
+export function isPlain(latin: string): boolean {
+  return PLAIN.test(latin);
 }
 
 /** Text of any origin made safe to print on one line. */

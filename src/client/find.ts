@@ -45,8 +45,9 @@ async function search(
   const tally = new Tally(context, 'find', snapshot.name);
   await browse(reader, directory, path, {
     recursive: true,
-    visit: (child, childPath) => {
+    visit: (child, at) => {
       const name = child.name();
+      const childPath = at.bytes;
       // the directory's path without its slashes
       const length = Math.max(0, childPath.length - name.length - 2);
       if (matcher.matches(name, 0, name.length, childPath.subarray(1), length, child.type === DIRECTORY))

@@ -7,7 +7,7 @@ import { DIRECTORY } from '../snapshot/tree.ts';
 import type { Given } from './arguments.ts';
 import { browse } from './browse.ts';
 import type { Context } from './context.ts';
-import { ENTRY } from './entries.ts';
+import { ENTRY, Listing } from './entries.ts';
 import { formatCount } from './format.ts';
 import { ROW, SNAPSHOT, SNAPSHOT_VERBOSE } from './headers.ts';
 import { type Located, locate } from './lookup.ts';
@@ -74,11 +74,13 @@ async function listEntries(
     return;
   }
   const tally = new Tally(context, 'ls', snapshot.name);
+  const listing = new Listing(snapshot.name, recursive);
   await browse(reader, directory, path, {
     recursive,
-    visit: (child, childPath) => {
-      const shown = recursive ? childPath : child.name();
-      output.emit(ENTRY, { entry: child, path: childPath, snapshot: snapshot.name, shown });
+    visit: (child, at) => {
+      listing.entry = child;
+      listing.at = at;
+      output.emit(ENTRY, listing);
       return output.full ? output.drained() : undefined;
     },
     damaged: (where, failure) => tally.add(where, failure),

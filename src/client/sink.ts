@@ -11,7 +11,9 @@ import fs from 'node:fs';
 import { Failure } from '../error.ts';
 
 /** Text is gathered up to this before a write. */
-const GATHER_BYTES = 64 << 10;
+const GATHER_BYTES = 256 << 10;
+/** Of one UTF-16 unit. */
+const UTF8_MAX_BYTES = 3;
 /** A producer waits above this. */
 const SINK_HIGH_BYTES = 1 << 20;
 /** How long to wait before trying again on a descriptor that somebody set to not block. */
@@ -38,7 +40,9 @@ export class Sink {
   readonly #fd: number;
   readonly #name: string;
   readonly #write: Write;
-  #text = '';
+  /** Text is written here; undefined where there is none. */
+  #gathering: Buffer | undefined;
+  #gathered = 0;
   #queue: Buffer[] = [];
   #queuedBytes = 0;
   #writing: Promise<void> | undefined;
@@ -60,8 +64,7 @@ export class Sink {
   write(data: string | Buffer): void {
     if (this.#failure !== undefined) return;
     if (typeof data === 'string') {
-      this.#text += data;
-      if (this.#text.length >= GATHER_BYTES) this.#gather();
+      this.#add(data);
     } else {
       this.#gather();
       this.#enqueue(data);
@@ -93,7 +96,7 @@ export class Sink {
       this.#gather();
       this.#start();
       await Promise.race([this.#writing, this.#given.promise]);
-    } while (this.#failure === undefined && (this.#queue.length > 0 || this.#text !== ''));
+    } while (this.#failure === undefined && (this.#queue.length > 0 || this.#gathering !== undefined));
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -107,14 +110,29 @@ export class Sink {
     this.#failure = failure;
     this.#queue = [];
     this.#queuedBytes = 0;
-    this.#text = '';
+    this.#gathering = undefined;
+  }
+
+  /** Each text by itself: a long one that was joined of many takes twice as long to make bytes of. */
+  #add(text: string): void {
+    const bytesMax = UTF8_MAX_BYTES * text.length;
+    if (this.#gathering !== undefined && this.#gathered + bytesMax > GATHER_BYTES) this.#gather();
+    if (bytesMax > GATHER_BYTES) {
+      this.#enqueue(Buffer.from(text, 'utf8'));
+      return;
+    }
+    if (this.#gathering === undefined) {
+      this.#gathering = Buffer.allocUnsafeSlow(GATHER_BYTES);
+      this.#gathered = 0;
+    }
+    this.#gathered += this.#gathering.write(text, this.#gathered);
   }
 
   #gather(): void {
-    if (this.#text === '') return;
-    const text = this.#text;
-    this.#text = '';
-    this.#enqueue(Buffer.from(text, 'utf8'));
+    const data = this.#gathering;
+    if (data === undefined) return;
+    this.#gathering = undefined;
+    this.#enqueue(data.subarray(0, this.#gathered));
   }
 
   #enqueue(data: Buffer): void {

@@ -96,7 +96,7 @@ async function add(
     await archive.root(entry);
     await browse(reader, directory, base, {
       recursive: true,
-      visit: (child, childPath) => archive.add(child, childPath, strip),
+      visit: (child, at) => archive.add(child, at.bytes, strip),
       damaged: problem,
     });
   }

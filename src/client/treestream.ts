@@ -33,6 +33,8 @@ export class TreeStream implements AheadSource {
   readonly #pieces: Buffer[] = [];
   /** where the next byte is in the first piece */
   #at = 0;
+  /** bytes in all pieces, from there */
+  #available = 0;
   #ended = false;
   #item: Item | undefined;
   #wake: (() => void) | undefined;
@@ -45,6 +47,7 @@ export class TreeStream implements AheadSource {
   /** Takes a piece; its memory is the stream's from now on. */
   push(piece: Buffer, last: boolean): void {
     if (piece.length > 0) this.#pieces.push(piece);
+    this.#available += piece.length;
     this.#ended ||= last;
     const wake = this.#wake;
     this.#wake = undefined;
@@ -67,8 +70,21 @@ export class TreeStream implements AheadSource {
     return node;
   }
 
+  /** The node, where it is next in the stream and all of it came; undefined otherwise. */
+  now(id: Buffer, length: number): Buffer | undefined {
+    if (this.#item === undefined) this.#item = this.#headOf(this.#takeNow(TREE_ITEM_HEAD_BYTES));
+    const item = this.#item;
+    if (item?.length !== length || !item.id.equals(id)) return undefined;
+    const node = this.#takeNow(length);
+    if (node !== undefined) this.#item = undefined;
+    return node;
+  }
+
   async #head(): Promise<Item | undefined> {
-    const head = await this.#take(TREE_ITEM_HEAD_BYTES);
+    return this.#headOf(await this.#take(TREE_ITEM_HEAD_BYTES));
+  }
+
+  #headOf(head: Buffer | undefined): Item | undefined {
     if (head === undefined) return undefined;
     const length = head.readUInt32LE(0);
     if (length > CHUNK_MAX_BYTES) throw new Failure('read tree', '', { cause: 'malformed item' });
@@ -77,16 +93,20 @@ export class TreeStream implements AheadSource {
 
   /** The next `bytes`, as soon as they came; undefined where the stream ends before. */
   async #take(bytes: number): Promise<Buffer | undefined> {
+    while (this.#available < bytes && !this.#ended)
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    return this.#takeNow(bytes);
+  }
+
+  /** The next `bytes`, if they came. */
+  #takeNow(bytes: number): Buffer | undefined {
+    if (this.#available < bytes) return undefined;
+    this.#available -= bytes;
     let out: Buffer | undefined;
     for (let filled = 0; filled < bytes; ) {
-      const piece = this.#pieces[0];
-      if (piece === undefined) {
-        if (this.#ended) return undefined;
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
-        continue;
-      }
+      const piece = this.#pieces[0] as Buffer;
       const end = Math.min(piece.length, this.#at + bytes - filled);
       if (out === undefined && end - this.#at === bytes) out = piece.subarray(this.#at, end);
       else {

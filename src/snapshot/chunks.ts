@@ -35,6 +35,8 @@ export interface ChunkSource {
 
 /** The nodes of a walk, sent ahead of it. */
 export interface AheadSource extends ChunkSource {
+  /** A tree node that came already, and is the next of the walk: a promise for each would be half of its time. */
+  now?(id: Buffer, length: number): Buffer | undefined;
   /** The walk is over. */
   stop(): void;
 }

@@ -122,6 +122,7 @@ export class ShardReader {
 export class LeafCursor {
   readonly #source: ChunkSource;
   readonly #directory: ChunkRef;
+  readonly #top: Buffer | undefined;
   readonly #levels: ShardReader[] = [];
   /** the directory's only leaf */
   #only: Buffer | undefined;
@@ -132,9 +133,11 @@ export class LeafCursor {
   /** the shard record that names it; undefined where the directory is a single leaf */
   shard: ShardReader | undefined;
 
-  constructor(source: ChunkSource, directory: ChunkRef) {
+  /** `top` is the directory's own node, where the caller has it already. */
+  constructor(source: ChunkSource, directory: ChunkRef, top?: Buffer) {
     this.#source = source;
     this.#directory = directory;
+    this.#top = top;
   }
 
   /** The next leaf, or undefined after the last. Throws a Failure of kind 'damaged'. */
@@ -172,7 +175,7 @@ export class LeafCursor {
 
   async #first(): Promise<void> {
     const { id, length } = this.#directory;
-    const node = await this.#source.get(CHUNK_TREE, id, length);
+    const node = this.#top ?? (await this.#source.get(CHUNK_TREE, id, length));
     const height = nodeHeight(node);
     if (height > HEIGHT_MAX) throw damaged('a root node in place of a directory');
     if (height === 0) this.#only = node;

@@ -27,7 +27,7 @@ async function archiveOf(chunks: TestChunks, root: { id: Buffer; length: number 
   await archive.root(found.entry);
   await browse(chunks, directory, Buffer.from('/'), {
     recursive: true,
-    visit: (entry, where) => archive.add(entry, where, 1),
+    visit: (entry, where) => archive.add(entry, where.bytes, 1),
     damaged: (where) => problems.push(String(where)),
   });
   await archive.end();

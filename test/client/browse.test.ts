@@ -76,7 +76,9 @@ async function walk(source: ChunkSource, directory: ChunkRef, base = '/', recurs
   const damaged: string[] = [];
   await browse(source, directory, Buffer.from(base), {
     recursive,
-    visit: (entry, path) => {
+    visit: (entry, { bytes: path, plainDirectory }) => {
+      if (plainDirectory !== undefined)
+        assert.equal(plainDirectory + entry.name().toString('latin1'), path.toString('latin1'));
       assert.ok(path.subarray(path.length - entry.name().length).equals(entry.name()));
       paths.push(path.toString('latin1'));
       return undefined;
@@ -106,7 +108,7 @@ describe('browse', () => {
     await browse(chunks, directory, Buffer.from('/'), {
       recursive: true,
       visit: (entry, path) => {
-        if (String(path) === '/d/e') gone = entry.directory();
+        if (String(path.bytes) === '/d/e') gone = entry.directory();
         return undefined;
       },
       damaged: () => assert.fail(),
