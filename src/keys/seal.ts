@@ -8,15 +8,13 @@
  */
 import { type Cipheriv, createCipheriv, createDecipheriv } from 'node:crypto';
 import { Failure } from '../error.ts';
+import { gcmOpen, gcmSeal } from '../sys/gcm.ts';
 
 export const KEY_BYTES = 32;
 export const NONCE_BYTES = 24;
 export const TAG_BYTES = 16;
 /** What sealing adds to a plaintext, bytes. */
 export const SEAL_OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES;
-
-/** Bytes given to OpenSSL at once: each piece comes back in a new buffer, and large ones cost page faults. */
-const PIECE_BYTES = 256 << 10;
 
 const GCM = 'aes-256-gcm';
 const GCM_OPTIONS = { authTagLength: TAG_BYTES } as const;
@@ -71,20 +69,10 @@ export class Sealer {
       throw new Failure('seal', '', { cause: 'the output is too small' });
     const nonce = this.#random(NONCE_BYTES);
     if (nonce.length !== NONCE_BYTES) throw new Failure('seal', '', { cause: 'no randomness' });
-    const cipher = createCipheriv(GCM, this.#derivedKey(nonce), nonce.subarray(12), GCM_OPTIONS);
-    cipher.setAAD(aad);
     out.set(nonce, outOffset);
-    let at = outOffset + NONCE_BYTES;
-    for (const piece of pieces) {
-      for (let from = 0; from < piece.length; from += PIECE_BYTES) {
-        const sealed = cipher.update(piece.subarray(from, from + PIECE_BYTES));
-        out.set(sealed, at);
-        at += sealed.length;
-      }
-    }
-    cipher.final();
-    out.set(cipher.getAuthTag(), at);
-    return at + TAG_BYTES - outOffset;
+    const under = { key: this.#derivedKey(nonce), iv: nonce.subarray(12) };
+    gcmSeal(under, aad, pieces, out, outOffset + NONCE_BYTES);
+    return plainBytes + SEAL_OVERHEAD_BYTES;
   }
 
   /**
@@ -109,20 +97,9 @@ export class Sealer {
       throw new Failure('open sealed', '', { cause: 'the output is too small' });
     // copied, since a peer may write to shared memory while we look
     const nonce = Buffer.from(sealed.subarray(0, NONCE_BYTES));
-    const end = NONCE_BYTES + plainBytes;
-    const decipher = createDecipheriv(GCM, this.#derivedKey(nonce), nonce.subarray(12), GCM_OPTIONS);
-    decipher.setAAD(aad);
-    decipher.setAuthTag(Buffer.from(sealed.subarray(end)));
-    let at = outOffset;
-    for (let from = NONCE_BYTES; from < end; from += PIECE_BYTES) {
-      const plain = decipher.update(sealed.subarray(from, Math.min(from + PIECE_BYTES, end)));
-      out.set(plain, at);
-      at += plain.length;
-    }
-    try {
-      decipher.final();
-    } catch {
-      out.fill(0, outOffset, at);
+    const under = { key: this.#derivedKey(nonce), iv: nonce.subarray(12) };
+    if (!gcmOpen(under, aad, sealed.subarray(NONCE_BYTES), out, outOffset)) {
+      out.fill(0, outOffset, outOffset + plainBytes);
       throw new Failure('open sealed', '', { cause: 'not authentic', kind: 'damaged' });
     }
     return plainBytes;

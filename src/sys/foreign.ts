@@ -140,6 +140,12 @@ export function callNumber(target: Entry, a = 0, b = 0, c = 0, d = 0, e = 0): nu
   return (resultWords[1] ?? 0) * TWO_32 + ((resultWords[0] ?? 0) >>> 0);
 }
 
+/** As `callNumber`, of a function that returns an int. */
+export function callInt(target: Entry, a = 0, b = 0, c = 0, d = 0, e = 0): number {
+  callNumber(target, a, b, c, d, e);
+  return resultWords[0] ?? 0;
+}
+
 /**
  * errno of the thread that imports this, which alone calls. It is read where it
  * is: a call that asked for it could change it, as whatever the runtime does to
