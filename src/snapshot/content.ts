@@ -48,11 +48,15 @@ function damaged(cause: string): Failure {
   return new Failure('read list of chunks', '', { kind: 'damaged', cause });
 }
 
+// of readers that have nothing to read yet: there is one for each node of a tree
+const NOTHING = Buffer.alloc(0);
+const NO_VIEW = new DataView(new ArrayBuffer(0));
+
 /**
  * A cursor over one block: `next` moves to the next record and checks it, without allocation.
  */
 export class BlockReader {
-  buffer: Buffer = Buffer.alloc(0);
+  buffer: Buffer = NOTHING;
   splitter = 0;
   depth = 0;
   count = 0;
@@ -66,7 +70,7 @@ export class BlockReader {
   idStart = 0;
   /** bytes of the file covered by the records so far */
   total = 0;
-  #view: DataView = new DataView(new ArrayBuffer(0));
+  #view: DataView = NO_VIEW;
   #at = 0;
   #end = 0;
   #afterHole = false;

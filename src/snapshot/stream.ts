@@ -57,12 +57,21 @@ export interface StreamTreeOptions {
   readonly visits?: Visit | undefined;
 }
 
+/** A directory that a leaf names, and that follows it. */
+interface Child extends ChunkRef {
+  readonly visits: Visit | undefined;
+}
+
 /** One directory on the path to where the stream is. */
 interface Open {
   readonly leaves: LeafCursor;
-  readonly entries: EntryReader;
   readonly visits: Visit | undefined;
+  /** of the current leaf, and how many of them have followed */
+  children: readonly Child[];
+  followed: number;
 }
+
+const NONE: readonly Child[] = [];
 
 /** Streams the tree below root node `root`; resolves when all has been written. */
 export async function streamTree(
@@ -78,6 +87,7 @@ class TreeStream {
   readonly #source: ChunkSource;
   readonly #options: StreamTreeOptions;
   readonly #head = Buffer.alloc(ITEM_HEAD_BYTES);
+  readonly #entries = new EntryReader();
   readonly #stack: Open[] = [];
 
   constructor(source: ChunkSource, options: StreamTreeOptions) {
@@ -91,19 +101,19 @@ class TreeStream {
     entry.next();
     await this.#write(0, node, true);
     const directory = entry.directory();
-    if (directory !== undefined) await this.#enter(directory, this.#options.visits);
+    if (directory !== undefined) await this.#enter({ ...directory, visits: this.#options.visits });
     for (let open = this.#stack.at(-1); open !== undefined; open = this.#stack.at(-1)) {
       if (this.#options.isOver?.() === true) return;
-      const child = nextDirectory(open.entries, open.visits);
-      if (child !== undefined) await this.#enter(child, visitOf(open));
+      const child = open.children[open.followed++];
+      if (child !== undefined) await this.#enter(child);
       else if (!open.leaves.last) await this.#leaf(open);
       else this.#stack.pop();
     }
   }
 
-  async #enter(directory: ChunkRef, visits: Visit | undefined): Promise<void> {
+  async #enter({ visits, ...directory }: Child): Promise<void> {
     if (this.#stack.length >= DEPTH_MAX) throw new Failure('stream tree', '', { cause: 'too deep' });
-    const open = { leaves: new LeafCursor(this.#source, directory), entries: new EntryReader(), visits };
+    const open = { leaves: new LeafCursor(this.#source, directory), visits, children: NONE, followed: 0 };
     this.#stack.push(open);
     await this.#leaf(open);
   }
@@ -116,14 +126,13 @@ class TreeStream {
     await this.#write(depth, leaf ?? NO_NODE, leaf === undefined || open.leaves.last);
   }
 
-  /** The next leaf with its entries checked; undefined where it is damaged. */
-  async #read({ leaves, entries }: Open): Promise<Buffer | undefined> {
+  /** The next leaf, with its entries checked and its directories noted; undefined where it is damaged. */
+  async #read(open: Open): Promise<Buffer | undefined> {
     try {
-      const leaf = await leaves.next();
+      const leaf = await open.leaves.next();
       if (leaf === undefined) throw new Failure('stream tree', '', { cause: 'a directory without leaves' });
-      entries.load(leaf);
-      while (entries.next());
-      entries.load(leaf);
+      open.children = childrenOf(this.#entries.load(leaf), open.visits);
+      open.followed = 0;
       return leaf;
     } catch (error) {
       if (this.#options.onDamage === undefined) throw error;
@@ -146,20 +155,19 @@ class TreeStream {
 
 const NO_NODE = Buffer.alloc(0);
 
-/** What is visited of the directory that an open one's entries stand at. */
-function visitOf({ entries, visits }: Open): Visit | undefined {
-  return visits?.children.get(entries.name().toString('latin1'));
-}
-
-/** Moves to the next entry that is a directory with a node, and is visited; returns the node. */
-function nextDirectory(entries: EntryReader, visits: Visit | undefined): ChunkRef | undefined {
+/** Reads all entries: those that are directories with a node, and are visited. */
+function childrenOf(entries: EntryReader, visits: Visit | undefined): readonly Child[] {
+  let children: Child[] | undefined;
   while (entries.next()) {
     if (entries.type !== DIRECTORY) continue;
-    if (visits !== undefined && !visits.children.has(entries.name().toString('latin1'))) continue;
+    const visited = visits?.children.get(entries.name().toString('latin1'));
+    if (visits !== undefined && visited === undefined) continue;
     const directory = entries.directory();
-    if (directory !== undefined) return directory;
+    if (directory === undefined) continue;
+    children ??= [];
+    children.push({ ...directory, visits: visited });
   }
-  return undefined;
+  return children ?? NONE;
 }
 
 /** The receiving end: pieces in, items out. A piece may change as soon as it has been told to be used. */

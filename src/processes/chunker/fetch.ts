@@ -93,12 +93,16 @@ export class SegmentFetcher implements ChunkSource {
       if (known === undefined) return this.#first(ordinal);
       const loaded = await known;
       // its first user may have been done with it, and the slot needed, before we woke
-      if (this.#segments.get(ordinal) !== loaded) continue;
-      this.#segments.delete(ordinal);
-      this.#segments.set(ordinal, loaded);
-      loaded.users++;
-      return loaded;
+      if (this.#segments.get(ordinal) === loaded) return this.#use(loaded);
     }
+  }
+
+  /** Counts a user of a segment that is loaded, and notes that it was used last. */
+  #use(loaded: LoadedSegment): LoadedSegment {
+    this.#segments.delete(loaded.ordinal);
+    this.#segments.set(loaded.ordinal, loaded);
+    loaded.users++;
+    return loaded;
   }
 
   /** As `segment`, read from the repository now: what is in memory says nothing of what is there. */
@@ -255,13 +259,22 @@ export class SegmentFetcher implements ChunkSource {
     return reader.matches(index, this.#id, 0) && this.locate(this.#id) >= 0;
   }
 
+  async #loaded(ordinal: number, id: Buffer): Promise<LoadedSegment> {
+    try {
+      return await this.segment(ordinal);
+    } catch (cause) {
+      throw new Failure('read chunk', id.toString('hex', 0, 8), { cause });
+    }
+  }
+
   /** A chunk's verified bytes, as a copy. */
   async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
     const ordinal = this.locate(id);
     if (ordinal < 0) throw missing(id, 0, 'it is not in the repository');
-    const segment = await this.segment(ordinal).catch((cause: unknown) => {
-      throw new Failure('read chunk', id.toString('hex', 0, 8), { cause });
-    });
+    // most nodes of a tree are in the segment of the one before: no turn is waited for
+    const known = this.#segments.get(ordinal);
+    const isLoaded = known !== undefined && !(known instanceof Promise);
+    const segment = isLoaded ? this.#use(known) : await this.#loaded(ordinal, id);
     try {
       return Buffer.from(this.extract(segment, kind, id, 0, length));
     } finally {

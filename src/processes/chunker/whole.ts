@@ -6,8 +6,14 @@
  * is set aside first, and so it is stored anew.
  */
 import { Failure } from '../../error.ts';
-import { CHUNK_LIST, type ChunkKind, type ChunkSource } from '../../snapshot/chunks.ts';
-import { references } from '../../snapshot/references.ts';
+import {
+  CHUNK_LIST,
+  type ChunkKind,
+  type ChunkRef,
+  type ChunkSource,
+  ID_BYTES,
+} from '../../snapshot/chunks.ts';
+import { eachReference } from '../../snapshot/references.ts';
 import { missing, type SegmentFetcher } from './fetch.ts';
 
 export class WholeChunks implements ChunkSource {
@@ -21,12 +27,14 @@ export class WholeChunks implements ChunkSource {
 
   async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
     const chunk = await this.#read(kind, id, length);
-    const lists: { id: Buffer; length: number }[] = [];
-    references(kind, chunk, (named, namedId, namedLength) => {
-      if (!this.#fetcher.holds(namedId)) throw missing(namedId, 0, 'it is not in the repository to stay');
-      if (named === CHUNK_LIST) lists.push({ id: Buffer.from(namedId), length: namedLength });
+    let lists: ChunkRef[] | undefined;
+    eachReference(kind, chunk, (named, ids, at, namedLength) => {
+      if (!this.#fetcher.holds(ids, at)) throw missing(ids, at, 'it is not in the repository to stay');
+      if (named !== CHUNK_LIST) return;
+      lists ??= [];
+      lists.push({ id: Buffer.from(ids.subarray(at, at + ID_BYTES)), length: namedLength });
     });
-    for (const list of lists) await this.get(CHUNK_LIST, list.id, list.length);
+    if (lists !== undefined) for (const list of lists) await this.get(CHUNK_LIST, list.id, list.length);
     return chunk;
   }
 
