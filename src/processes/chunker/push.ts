@@ -126,7 +126,7 @@ export class Push {
 
   /** From the first message to the walker to the durable snapshot. */
   async run(): Promise<Summary> {
-    const { walker, storage } = this.#parts;
+    const { walker } = this.#parts;
     const { job } = this.#request;
     let lease: string | undefined;
     try {
@@ -142,11 +142,18 @@ export class Push {
       throw error;
     } finally {
       this.#isOver = true;
+      const ended = lease === undefined ? undefined : this.#giveBack(lease);
       this.#nodes?.close();
-      // where that fails, a cleanup finds that nobody holds it any more
-      if (lease !== undefined) await storage.query(END, { snapshot: lease }, OK).catch(() => undefined);
+      await ended;
     }
   }
+
+  /** Gives the lease back, once; where that fails, a cleanup finds that nobody holds it any more. */
+  #giveBack(lease: string): Promise<unknown> {
+    this.#givenBack ??= this.#parts.storage.query(END, { snapshot: lease }, OK).catch(() => undefined);
+    return this.#givenBack;
+  }
+  #givenBack: Promise<unknown> | undefined;
 
   /** Takes the lease, under which what is in the table may be referred to, and nothing that was on its way before. */
   async #begin(): Promise<string> {
@@ -195,6 +202,8 @@ export class Push {
     };
     const header = this.#header(lease, built, rootRef, startedMs, counts);
     const { name } = await catalog.add(header);
+    // beside the log, as the snapshot protects by itself what it refers to
+    void this.#giveBack(lease);
     await journal.append('made', [header.id]);
     return this.#summary(name, header, built);
   }
