@@ -23,6 +23,8 @@ import { AT_NAME_LENGTH, EntryReader } from './tree.ts';
 
 /** Directories that are open at a time. */
 const DESCRIPTORS_MAX = 128;
+/** Directories that are kept open for hands, at most. */
+const LENT_MAX = 256;
 /** Bytes of names and metadata of directories that are not complete. */
 const RECORDS_MAX_BYTES = 256 << 20;
 /** Directories that get their metadata only at the very end. */
@@ -53,6 +55,8 @@ export class Directory {
   /** what is still to come in it, the walk included */
   pending = 1;
   pins = 0;
+  /** files that hands are making in it: it stays open */
+  lent = 0;
   /** the group that a new file in it gets; -1 where that is not known */
   newGid = -1;
   /** others can change its names, so a name is not proof of what was made */
@@ -83,6 +87,7 @@ export class Directories {
   readonly #entry = new EntryReader();
   #draining = false;
   #clock = 0;
+  #lent = 0;
   #recordBytes = 0;
 
   constructor(report: Report, metadata: Metadata, overwrite: boolean) {
@@ -227,7 +232,8 @@ export class Directories {
     let used = Number.POSITIVE_INFINITY;
     for (let i = 0; i < this.#open.length; i++) {
       const candidate = this.#open[i];
-      if (candidate === undefined || candidate.pins > 0 || candidate.used >= used) continue;
+      if (candidate === undefined || candidate.pins > 0 || candidate.lent > 0) continue;
+      if (candidate.used >= used) continue;
       oldest = i;
       used = candidate.used;
     }
@@ -243,11 +249,15 @@ export class Directories {
     directory.fd = -1;
   }
 
-  /** The descriptor to have a hand make a file through, until `giveBack`; undefined where it cannot be opened. */
+  /**
+   * The descriptor to have a hand make a file through, until `giveBack`; undefined where it cannot be opened, or too
+   * many are lent.
+   */
   lend(directory: Directory): number | undefined {
+    if (directory.lent === 0 && this.#lent >= LENT_MAX) return undefined;
     try {
       const fd = this.open(directory);
-      this.pin(directory);
+      if (directory.lent++ === 0) this.#lent++;
       return fd;
     } catch (error) {
       // whoever makes the file here meets it again, and tells
@@ -257,7 +267,7 @@ export class Directories {
   }
 
   giveBack(directory: Directory): void {
-    this.unpin(directory);
+    if (--directory.lent === 0) this.#lent--;
   }
 
   /** Keeps it open until `unpin`, while another is opened. */

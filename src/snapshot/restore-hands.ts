@@ -9,8 +9,8 @@ import { Worker } from 'node:worker_threads';
 import { Failure } from '../error.ts';
 import type { Rights } from './restore-metadata.ts';
 
-/** Jobs that may be out: each holds a directory open. */
-const JOBS_OUT_MAX = 384;
+/** Jobs that may be out: no more than a session's ring has data for, nor so many that a hand is far behind. */
+const JOBS_OUT_MAX = 4096;
 /** With less to do than this, hands would come when all is done. */
 const CHUNKS_FOR_HANDS = 1000;
 const BYTES_FOR_HANDS = 64 << 20;
