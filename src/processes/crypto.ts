@@ -51,7 +51,13 @@ import {
   type SealedKind,
   sealPadded,
 } from '../repository/sealed.ts';
-import { CLASS_METADATA, HEAD_BYTES, type SegmentClass, SegmentCodec } from '../repository/segment.ts';
+import {
+  CLASS_METADATA,
+  HEAD_BYTES,
+  type SegmentClass,
+  SegmentCodec,
+  SegmentCompressor,
+} from '../repository/segment.ts';
 import { SEALED_READ_SLOTS, SEALED_WORKER_SLOTS, slotRange } from './rings.ts';
 
 /** What the parent configures a worker with. */
@@ -63,6 +69,12 @@ export interface CryptoSettings {
 }
 
 const ID_BYTES = 32;
+/**
+ * Segments that are compressed at once, on threads of the pool, while what is
+ * done is sealed here: so a worker keeps a second core busy where the chunker
+ * leaves it one, as it does whenever it has to wait for slots.
+ */
+const COMPRESSORS = 2;
 /** Of the segments of data, each so many-th is opened again. */
 const VERIFIED_EACH = 16;
 
@@ -128,6 +140,8 @@ class Worker {
   readonly #chunker: Channel;
   readonly #storage: Channel;
   readonly #work: Work[] = [];
+  /** those that are not at work */
+  readonly #compressors = Array.from({ length: COMPRESSORS }, () => new SegmentCompressor());
   #scheduled = false;
   /** segments of data that were sealed */
   #sealedData = 0;
@@ -229,7 +243,8 @@ class Worker {
 
   /** One piece of work a turn of the loop, so that what is done leaves at once. */
   #schedule(): void {
-    if (this.#scheduled || this.#work.length === 0) return;
+    // what cannot begin is looked at again when a slot or a compressor is given back
+    if (this.#scheduled || this.#startable() < 0) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
@@ -238,49 +253,60 @@ class Worker {
     });
   }
 
+  /** Which work can begin now; -1 for none. Reading goes first: somebody waits for it. */
+  #startable(): number {
+    const reading = this.#work.findIndex((work) => 'unseal' in work);
+    const canSeal = this.#slots.free > 0 && this.#compressors.length > 0;
+    return reading >= 0 || !canSeal || this.#work.length === 0 ? reading : 0;
+  }
+
   #next(): void {
-    // reading goes first: somebody waits for it
-    const at = this.#work.findIndex((work) => 'unseal' in work || this.#slots.free > 0);
+    const at = this.#startable();
     const [work] = at < 0 ? [] : this.#work.splice(at, 1);
     if (work === undefined) return;
     if ('unseal' in work) this.#unseal(work.unseal);
     else this.#seal(work.seal);
   }
 
-  #seal({ sequence, slot, length, count, kind }: Seal): void {
+  /** Compresses on the pool and seals here; whatever goes wrong is told, so nobody has to wait for it. */
+  async #seal(seal: Seal): Promise<void> {
+    const { slot, length, count } = seal;
     const target = this.#slots.take();
-    if (target === undefined) throw new Error('no sealed slot');
+    const compressor = this.#compressors.pop();
+    if (target === undefined || compressor === undefined) throw new Error('no sealed slot or no compressor');
     try {
       if (length > SEGMENT_RAW_MAX_BYTES || count > SEGMENT_CHUNKS_MAX)
         throw new Failure('seal segment', '', { cause: 'lengths are out of range' });
-      const plain = this.#plain.slot(slot);
-      const out = this.#sealed.slot(target);
-      const raw = plain.subarray(0, length);
-      const epoch = this.#epochs.newest;
-      this.#codec.sealer = this.#epochs.of(epoch, 'segment');
-      const sealedBytes = this.#codec.pack(raw, kind as SegmentClass, this.#level, out);
-      if (kind === CLASS_METADATA || this.#sealedData++ % VERIFIED_EACH === 0)
-        this.#codec.verify(out.subarray(0, sealedBytes), raw, kind as SegmentClass);
-      plain.copy(
-        out,
-        SEGMENT_SEALED_MAX_BYTES,
-        SEGMENT_RAW_MAX_BYTES,
-        SEGMENT_RAW_MAX_BYTES + count * ID_BYTES,
-      );
-      this.#storage.message(STORE, {
-        sequence,
-        slot: target,
-        length: sealedBytes,
-        count,
-        kind,
-        epoch,
-      });
-      this.#chunker.message(SEALED, { slot, sealedBytes });
+      const raw = this.#plain.slot(slot).subarray(0, length);
+      this.#compressed(seal, target, raw, await compressor.compressOnPool(raw, this.#level));
     } catch (error) {
       this.#slots.release(target);
       this.#chunker.message(SEALED, { slot, sealedBytes: 0 });
       this.#chunker.message(STORE_FAILED, toWire(error));
     }
+    this.#compressors.push(compressor);
+    this.#schedule();
+  }
+
+  #compressed({ sequence, slot, count, kind }: Seal, target: number, raw: Buffer, body: Buffer): void {
+    const out = this.#sealed.slot(target);
+    const epoch = this.#epochs.newest;
+    this.#codec.sealer = this.#epochs.of(epoch, 'segment');
+    const sealedBytes = this.#codec.seal(raw, body, kind as SegmentClass, out);
+    if (kind === CLASS_METADATA || this.#sealedData++ % VERIFIED_EACH === 0)
+      this.#codec.verify(out.subarray(0, sealedBytes), raw, kind as SegmentClass);
+    this.#plain
+      .slot(slot)
+      .copy(out, SEGMENT_SEALED_MAX_BYTES, SEGMENT_RAW_MAX_BYTES, SEGMENT_RAW_MAX_BYTES + count * ID_BYTES);
+    this.#storage.message(STORE, {
+      sequence,
+      slot: target,
+      length: sealedBytes,
+      count,
+      kind,
+      epoch,
+    });
+    this.#chunker.message(SEALED, { slot, sealedBytes });
   }
 
   #unseal({ request, sealed, length, slot, epoch }: Unseal): void {

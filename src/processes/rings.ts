@@ -25,7 +25,7 @@ export const SEALED_SLOT_BYTES = pages(SEGMENT_SEALED_MAX_BYTES + IDS_BYTES);
 /** Plain slots that the chunker reads segments into; the first of the ring. */
 export const PLAIN_READ_SLOTS = 8;
 /** Plain slots for segments being filled or sealed, besides one for each worker. */
-const PLAIN_WRITE_SLOTS = 4;
+export const PLAIN_WRITE_SLOTS = 6;
 /** Sealed slots that storage reads into; the first of the ring. */
 export const SEALED_READ_SLOTS = 4;
 /** Sealed slots of each crypto worker. */

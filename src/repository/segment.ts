@@ -189,17 +189,52 @@ export interface Unpacked {
   readonly rawLength: number;
 }
 
+/** Compresses raw segments, one at a time; what it returns is a view until the next. */
+export class SegmentCompressor {
+  readonly #body = pinnedBuffer(SEGMENT_RAW_MAX_BYTES);
+  #compressor: Compressor | undefined;
+  #level = 0;
+
+  /** The compressed form of `raw`; `raw` itself where that is no shorter, or `level` is 0. */
+  compress(raw: Buffer, level: number): Buffer {
+    if (level === 0) return raw;
+    const bytes = this.#of(level).compress(raw, this.#room(raw));
+    return bytes < 0 ? raw : this.#body.subarray(0, bytes);
+  }
+
+  /** As `compress`, on a thread of the pool; `raw` must stay until then. */
+  async compressOnPool(raw: Buffer, level: number): Promise<Buffer> {
+    if (level === 0) return raw;
+    const bytes = await this.#of(level).compressOnPool(raw, this.#room(raw));
+    return bytes < 0 ? raw : this.#body.subarray(0, bytes);
+  }
+
+  #of(level: number): Compressor {
+    if (this.#compressor === undefined || this.#level !== level) {
+      this.#compressor?.free();
+      this.#compressor = new Compressor(level);
+      this.#level = level;
+    }
+    return this.#compressor;
+  }
+
+  #room({ length }: Buffer): Buffer {
+    if (length > SEGMENT_RAW_MAX_BYTES)
+      throw new Failure('seal segment', '', { cause: `${length} bytes are too many` });
+    return this.#body.subarray(0, length - 1);
+  }
+}
+
 /** Raw segments to sealed ones and back. Reused; not re-entrant. */
 export class SegmentCodec {
   #sealer: Sealer;
   readonly #aad: Buffer;
   readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES);
   readonly #content = pinnedBuffer(SEGMENT_SEALED_MAX_BYTES);
-  /** what is compressed, or decompressed to be compared */
+  /** what is decompressed to be compared */
   readonly #body = pinnedBuffer(SEGMENT_RAW_MAX_BYTES);
   readonly #decompressor = new Decompressor();
-  #compressor: Compressor | undefined;
-  #level = 0;
+  readonly #compressor = new SegmentCompressor();
 
   /** `aad` is associatedData(repository, SEALED_SEGMENT) of sealed.ts. */
   constructor(sealer: Sealer, aad: Buffer) {
@@ -218,9 +253,13 @@ export class SegmentCodec {
    * shrink is stored as it is.
    */
   pack(raw: Buffer, kind: SegmentClass, level: number, out: Buffer): number {
+    return this.seal(raw, this.#compressor.compress(raw, level), kind, out);
+  }
+
+  /** Seals `raw` into `out`, as `pack` does, of what a SegmentCompressor made of it. */
+  seal(raw: Buffer, body: Buffer, kind: SegmentClass, out: Buffer): number {
     if (raw.length > SEGMENT_RAW_MAX_BYTES)
       throw new Failure('seal segment', '', { cause: `${raw.length} bytes are too many` });
-    const body = level === 0 ? raw : this.#compress(raw, level);
     const header = this.#header;
     header[0] = body === raw ? STORED : ZSTD;
     header[1] = kind;
@@ -229,17 +268,6 @@ export class SegmentCodec {
     const bare = SEAL_OVERHEAD_BYTES + SEGMENT_HEADER_BYTES + body.length;
     const padding = zeros(padme(bare) - bare);
     return this.#sealer.sealPiecesInto([header, body, padding], this.#aad, out, 0);
-  }
-
-  /** The compressed form of `raw`, a view until the next call; `raw` itself where that is no shorter. */
-  #compress(raw: Buffer, level: number): Buffer {
-    if (this.#compressor === undefined || this.#level !== level) {
-      this.#compressor?.free();
-      this.#compressor = new Compressor(level);
-      this.#level = level;
-    }
-    const bytes = this.#compressor.compress(raw, this.#body.subarray(0, raw.length - 1));
-    return bytes < 0 ? raw : this.#body.subarray(0, bytes);
   }
 
   /** Opens `sealed` into `out`; throws a Failure of kind 'damaged'. `out` has SEGMENT_RAW_MAX_BYTES. */

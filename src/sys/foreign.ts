@@ -184,23 +184,33 @@ export function syscall(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0
 /** Calls on the pool that have not returned: their buffers must not go, nor move. */
 const onPool = new Set<readonly Buffer[]>();
 
-/** One system call on a thread of the pool: its result, or -1; which error it was is lost. */
-export function syscallOnPool(number: number, a = 0, b = 0): Promise<number> {
+/** Calls `pointer` on a thread of the pool, with up to seven arguments: the 64 bits that it returned. */
+function callOnPool(pointer: Buffer, values: readonly number[], object: string): Promise<bigint> {
   const given = pinned(ARGUMENTS * WORD_BYTES);
   const pointers = pinned(ARGUMENTS * WORD_BYTES);
   const returned = pinned(WORD_BYTES);
   const address = addressOf(given);
   for (let i = 0; i < ARGUMENTS; i++) writeWord(pointers, address + i * WORD_BYTES, i * WORD_BYTES);
-  [number, a, b].forEach((value, i) => {
+  values.forEach((value, i) => {
     writeWord(given, value, i * WORD_BYTES);
   });
   const buffers = [given, pointers, returned];
   onPool.add(buffers);
   return new Promise((resolve, reject) => {
-    bindings.ffi_call_async(cif, systemCall.pointer, returned, pointers, (error) => {
+    bindings.ffi_call_async(cif, pointer, returned, pointers, (error) => {
       onPool.delete(buffers);
-      if (error === null || error === undefined) resolve(Number(returned.readBigInt64LE()));
-      else reject(new Failure('call on pool', String(number), { cause: error }));
+      if (error === null || error === undefined) resolve(returned.readBigInt64LE());
+      else reject(new Failure('call on pool', object, { cause: error }));
     });
   });
+}
+
+/** One system call on a thread of the pool: its result, or -1; which error it was is lost. */
+export async function syscallOnPool(number: number, a = 0, b = 0): Promise<number> {
+  return Number(await callOnPool(systemCall.pointer, [number, a, b], String(number)));
+}
+
+/** As `callNumber`, on a thread of the pool; whatever memory it is given must stay until then. */
+export async function callNumberOnPool(target: Entry, ...values: readonly number[]): Promise<number> {
+  return Number(await callOnPool(target.pointer, values, target.name));
 }

@@ -9,7 +9,7 @@
  * by the caller.
  */
 import { Failure } from '../error.ts';
-import { addressOf, callNumber, type Entry, entry } from './foreign.ts';
+import { addressOf, callNumber, callNumberOnPool, type Entry, entry } from './foreign.ts';
 
 // zstd.h, the stable part of the interface
 const PARAMETER_LEVEL = 100;
@@ -57,6 +57,22 @@ export class Compressor {
   /** Compresses `from` into `to`: the bytes written, or -1 where they do not fit. The two must not overlap. */
   compress(from: Buffer, to: Buffer): number {
     const bytes = callNumber(
+      compress2,
+      this.#context,
+      addressOf(to),
+      to.length,
+      addressOf(from),
+      from.length,
+    );
+    return bytes < 0 ? -1 : bytes;
+  }
+
+  /**
+   * As `compress`, on a thread of the pool: several compressors can be at work at once, each at one buffer. Both
+   * buffers must stay until then, and be mappings or have an ArrayBuffer of their own.
+   */
+  async compressOnPool(from: Buffer, to: Buffer): Promise<number> {
+    const bytes = await callNumberOnPool(
       compress2,
       this.#context,
       addressOf(to),

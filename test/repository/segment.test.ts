@@ -17,6 +17,7 @@ import {
   CLASS_METADATA,
   classOf,
   SegmentCodec,
+  SegmentCompressor,
   SegmentReader,
   SegmentWriter,
 } from '../../src/repository/segment.ts';
@@ -148,6 +149,27 @@ describe('SegmentCodec', () => {
         assertHolds(plain.subarray(0, filled.raw.length), filled);
       }
     }
+  });
+
+  test('compressed on the pool, several at once, they come out as they do here', async () => {
+    const segments = ['abc', 'xyz', 'words, more words'].map((text, i) =>
+      fill([Buffer.alloc(300_000 + i, text)]),
+    );
+    segments.push(fill([randomBytes(300_000)]));
+    const compressors = segments.map(() => new SegmentCompressor());
+    const bodies = await Promise.all(
+      segments.map(({ raw }, i) => (compressors[i] as SegmentCompressor).compressOnPool(raw, 3)),
+    );
+    const here = new SegmentCompressor();
+    for (const [i, filled] of segments.entries()) {
+      const { raw } = filled;
+      assert.deepEqual(bodies[i], here.compress(raw, 3));
+      const sealedLength = codec.seal(raw, bodies[i] as Buffer, CLASS_DATA, out);
+      codec.unpack(out.subarray(0, sealedLength), plain);
+      assertHolds(plain.subarray(0, raw.length), filled);
+    }
+    const { raw } = segments[0] as Filled;
+    assert.equal(await here.compressOnPool(raw, 0), raw);
   });
 
   test('the largest segment fits, and what does not shrink is stored', () => {

@@ -15,7 +15,10 @@ import { SEGMENT_RAW_MAX_BYTES, SEGMENT_TARGET_BYTES } from '../../repository/co
 import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
 import { type IdTable, PendingTable } from '../../repository/table.ts';
 import { trace, tracing } from '../../trace.ts';
+import { PLAIN_WRITE_SLOTS } from '../rings.ts';
 
+/** Slots that are free before filling goes on where there was none; two may be open, one of each class. */
+const RESUME_SLOTS = PLAIN_WRITE_SLOTS / 2;
 /** Ids on their way to storage before an older generation of them is let go. */
 const GENERATION_IDS = 1 << 16;
 
@@ -55,6 +58,8 @@ export class SegmentStore {
   readonly #writers: (SegmentWriter | undefined)[] = [];
   readonly #underWay = new Set<number>();
   #sequence = 0;
+  /** somebody waits for several slots */
+  #isGathering = false;
   #worker = 0;
   #pending = new PendingTable();
   #older = new PendingTable();
@@ -152,7 +157,7 @@ export class SegmentStore {
   async makeRoom(kind: ChunkKind, length: number): Promise<void> {
     const which = classOf(kind);
     const generation = this.generation;
-    const slot = await this.#parts.slots.wait();
+    const slot = await this.#freeSlot();
     if (generation !== this.generation || this.#open[which]?.writer.room(length)) {
       this.#parts.slots.release(slot);
       this.checkGeneration(generation);
@@ -161,6 +166,26 @@ export class SegmentStore {
     const full = this.#open[which];
     if (full !== undefined) this.#seal(full);
     this.#start(which, slot);
+  }
+
+  /**
+   * Waits for several slots and keeps one: whoever sleeps for each slot sleeps too shortly for the kernel to give the
+   * core to a crypto thread meanwhile, and the core idles.
+   */
+  async #freeSlot(): Promise<number> {
+    const { slots } = this.#parts;
+    const slot = await slots.wait();
+    // one at a time: several could come to wait for what the others hold
+    if (this.#isGathering) return slot;
+    this.#isGathering = true;
+    const more: number[] = [];
+    try {
+      while (more.length < RESUME_SLOTS - 1) more.push(await slots.wait());
+    } finally {
+      for (const each of more) slots.release(each);
+      this.#isGathering = false;
+    }
+    return slot;
   }
 
   #seal(segment: OpenSegment): void {

@@ -16,9 +16,9 @@ const PACKS_MAX = 3;
 /** Control and a scanner, which serve all repositories. */
 const COMMON_BYTES = 78 * MIB;
 /** Chunker and storage, with their halves of the rings, and a table of some million chunks. */
-const REPOSITORY_BYTES = 108 * MIB;
+const REPOSITORY_BYTES = 116 * MIB;
 /** A crypto worker, with its slots. */
-const WORKER_BYTES = 66 * MIB;
+const WORKER_BYTES = 72 * MIB;
 /** A pack, which is kept until it is durable, so that it can be written again if its fsync fails. */
 const PACK_BYTES = 34 * MIB;
 
