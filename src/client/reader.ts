@@ -28,6 +28,7 @@ import { decodeRows, type Row } from '../messages/rows.ts';
 import { decodeSnapshot, type SnapshotHeader, snapshotName } from '../repository/snapshot.ts';
 import {
   type BulkSource,
+  CHUNK_TREE,
   type ChunkKind,
   type ChunkRef,
   type ChunkRequests,
@@ -80,6 +81,8 @@ export class Reader implements BulkSource, TreeSource {
   readonly #queue: ReadQueue;
   readonly #trees = new Map<number, TreeStream>();
   #lastTree = 0;
+  /** tree nodes that came with the last header, by id in hexadecimal */
+  #near: ReadonlyMap<string, Buffer> = new Map();
 
   /**
    * Takes the three descriptors over. Throws a Failure unless the ring is
@@ -143,12 +146,14 @@ export class Reader implements BulkSource, TreeSource {
   async resolve(name: string, source?: string): Promise<Snapshot> {
     const asked = source === undefined ? { snapshot: name } : { snapshot: name, source };
     const { payload } = await this.#channel.query(RESOLVE, { source: undefined, ...asked }, HEADER);
+    this.#near = new Map(payload.near?.map(({ id, node }) => [id.toString('hex'), node]));
     return decodeHeader(payload.header);
   }
 
   /** A private copy of one chunk; calls made in the same turn of the event loop travel together. */
   get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
-    return this.#queue.get(kind, id, length);
+    const near = kind === CHUNK_TREE && this.#near.size > 0 ? this.#near.get(id.toString('hex')) : undefined;
+    return near?.length === length ? Promise.resolve(near) : this.#queue.get(kind, id, length);
   }
 
   /** See TreeSource: the chunker sends what is below `directory` before it is asked for. */

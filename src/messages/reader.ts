@@ -66,9 +66,19 @@ export const ROWS_ARE = message(
 
 /** A UUID, an unambiguous prefix, or `latest`, optionally of one source. */
 export const RESOLVE = message(66, 'resolve', record({ snapshot: text(64), source: optional(text(128)) }));
-export const HEADER = message(67, 'header', record({ header: bytes(HEADER_MAX_BYTES) }), {
-  maxBytes: 128 << 10,
-});
+/** Nodes that come with a header, and the bytes of one. */
+export const NEAR_MAX = 2;
+export const NEAR_MAX_BYTES = 64 << 10;
+export const HEADER = message(
+  67,
+  'header',
+  record({
+    header: bytes(HEADER_MAX_BYTES),
+    /** the root's node and its directory's, where they are short: the client would ask for them next, one after the other */
+    near: optional(list(record({ id: bytes(32, 32), node: bytes(NEAR_MAX_BYTES) }), NEAR_MAX)),
+  }),
+  { maxBytes: 256 << 10 },
+);
 
 /** ids, 32 bytes each; answered by 8 bytes each: a little-endian double that sorts by place in the repository, or -1 where the chunk is missing. */
 export const LOCATE = message(68, 'locate', record({ ids: bytes(LOCATE_MAX * 32) }), { maxBytes: 512 << 10 });

@@ -137,7 +137,7 @@ function serveSession(
     const { snapshot } = message.payload;
     const header = headers.find(({ id }) => snapshot === 'latest' || snapshotName(id).startsWith(snapshot));
     if (header === undefined) throw new Error('no such snapshot');
-    channel.reply(message, session.HEADER, { header: encoded(header) });
+    channel.reply(message, session.HEADER, { header: encoded(header), near: undefined });
   });
   // nothing comes ahead: the client asks for each node by itself
   channel.handler(session.TREE, ({ payload: { stream } }) =>

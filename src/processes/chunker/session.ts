@@ -3,6 +3,7 @@
  * the headers it may see and with verified chunks by id. See messages/reader.ts.
  * A client that breaks the rules loses its session, nobody else anything.
  */
+import { closeSync } from 'node:fs';
 import { Failure, toWire } from '../../error.ts';
 import { Channel, channelPair } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
@@ -13,6 +14,8 @@ import {
   HEADERS,
   LIST,
   LOCATE,
+  NEAR_MAX,
+  NEAR_MAX_BYTES,
   PAGE_MAX,
   PLACES,
   READ,
@@ -30,7 +33,10 @@ import {
   TREES_OPEN_MAX,
 } from '../../messages/reader.ts';
 import { encodeRow } from '../../messages/rows.ts';
+import { CHUNK_TREE, type ChunkRef } from '../../snapshot/chunks.ts';
+import { EntryReader } from '../../snapshot/tree.ts';
 import { mapShared, memfdCreate, unmap } from '../../sys/memory.ts';
+import { duplicate } from '../../sys/socket.ts';
 import { TreeAhead } from './ahead.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import { type LoadedSegment, missing, type SegmentFetcher } from './fetch.ts';
@@ -60,11 +66,14 @@ function rowOf(snapshot: Snapshot): Buffer {
   return row;
 }
 
+type Near = NonNullable<PayloadOf<typeof HEADER.shape>['near']>;
 type Failed = PayloadOf<typeof READ_DONE.shape>['failed'];
 
 export class Session {
   readonly #channel: Channel;
-  readonly #ring: Buffer;
+  /** mapped at the first READ: a list needs none, and each makes the collector look at its 16 MiB */
+  #ring: Buffer | undefined;
+  #ringFd: number;
   readonly #catalog: Catalog;
   readonly #fetcher: SegmentFetcher;
   readonly #sources: ReadonlySet<string> | undefined;
@@ -75,13 +84,13 @@ export class Session {
 
   private constructor(
     channel: Channel,
-    ring: Buffer,
+    ringFd: number,
     catalog: Catalog,
     fetcher: SegmentFetcher,
     sources: readonly string[] | undefined,
   ) {
     this.#channel = channel;
-    this.#ring = ring;
+    this.#ringFd = ringFd;
     this.#catalog = catalog;
     this.#fetcher = fetcher;
     this.#sources = sources === undefined ? undefined : new Set(sources);
@@ -107,9 +116,8 @@ export class Session {
   ): { fds: number[]; over: Promise<void>; close: () => void } {
     const [ours, theirs] = channelPair();
     const ringFd = memfdCreate('plakard reader', READER_RING_BYTES, { seal: true });
-    const ring = mapShared(ringFd, READER_RING_BYTES, 'write');
     const channel = new Channel(ours, { name: 'reader' });
-    const session = new Session(channel, ring, catalog, fetcher, sources);
+    const session = new Session(channel, duplicate(ringFd), catalog, fetcher, sources);
     return {
       fds: [theirs.stream, theirs.descriptors, ringFd],
       over: session.#serve(),
@@ -125,8 +133,18 @@ export class Session {
       for (const tree of this.#trees.values()) tree.stop();
       // reads that are under way still write to the ring
       if (this.#reads > 0) await this.#idle.promise;
-      unmap(this.#ring);
+      if (this.#ring !== undefined) unmap(this.#ring);
+      if (this.#ringFd >= 0) closeSync(this.#ringFd);
     }
+  }
+
+  get #memory(): Buffer {
+    if (this.#ring === undefined) {
+      this.#ring = mapShared(this.#ringFd, READER_RING_BYTES, 'write');
+      closeSync(this.#ringFd);
+      this.#ringFd = -1;
+    }
+    return this.#ring;
   }
 
   /** Reads ahead of a walk; a client that has enough of these gets none, and asks node by node. */
@@ -186,7 +204,26 @@ export class Session {
       snapshot,
       (candidate) => this.#allowed(candidate) && (source === undefined || candidate.header.source === source),
     );
-    this.#channel.reply(message, HEADER, { header: found.encoded });
+    const near = await this.#near(found.header.root);
+    if (!this.#channel.closed) this.#channel.reply(message, HEADER, { header: found.encoded, near });
+  }
+
+  /** What the client needs first of the tree; what cannot be read it will ask for by itself, and is told. */
+  async #near(root: ChunkRef): Promise<Near> {
+    const near: Near = [];
+    try {
+      for (let next: ChunkRef | undefined = root; next !== undefined && next.length <= NEAR_MAX_BYTES; ) {
+        const id = Buffer.from(next.id);
+        const node: Buffer = await this.#fetcher.get(CHUNK_TREE, id, next.length);
+        near.push({ id, node });
+        if (near.length === NEAR_MAX) break;
+        const entry: EntryReader = new EntryReader().load(node, true);
+        next = entry.next() ? entry.directory() : undefined;
+      }
+    } catch {
+      // not lost: see above
+    }
+    return near;
   }
 
   #locate(message: Received<PayloadOf<typeof LOCATE.shape>>): void {
@@ -231,7 +268,7 @@ export class Session {
       const length = chunks.readUInt32LE(at + 4);
       const offset = chunks.readUInt32LE(at + 8);
       const kind = chunks[at] ?? 0;
-      if (kind < 1 || kind > 3 || length < 1 || offset + length > this.#ring.length)
+      if (kind < 1 || kind > 3 || length < 1 || offset + length > READER_RING_BYTES)
         throw new Failure('read chunks', '', { cause: 'kind, length or place out of range' });
       const ordinal = this.#fetcher.locate(chunks, at + ID_AT);
       if (ordinal < 0) {
@@ -263,7 +300,7 @@ export class Session {
         try {
           const kind = (chunks[at] ?? 0) as ChunkKind;
           const data = this.#fetcher.extract(segment, kind, chunks, at + ID_AT, chunks.readUInt32LE(at + 4));
-          data.copy(this.#ring, chunks.readUInt32LE(at + 8));
+          data.copy(this.#memory, chunks.readUInt32LE(at + 8));
         } catch (error) {
           fail(failed, index, error);
         }
