@@ -57,11 +57,23 @@ describe('the bundle of plakarctl', () => {
     const files = fs.readdirSync(path.join(cache, directory ?? ''));
     assert.ok(files.includes('src-plakarctl.ts.cjs') && files.includes('src-client-status.ts.cjs'));
     assert.ok(stamps.some(([file]) => file === path.join(ROOT, 'src/ipc/channel.ts')));
+    const modules = (name: string): string[] => {
+      const text = fs.readFileSync(path.join(cache, directory ?? '', name), 'utf8');
+      return [...text.matchAll(/^define\("([^"]+)"/gm)].map(([, id]) => id ?? '');
+    };
     // no command pays for what only others need
-    const base = fs.readFileSync(path.join(cache, directory ?? '', 'src-plakarctl.ts.cjs'), 'utf8');
-    const modules = [...base.matchAll(/^define\("([^"]+)"/gm)].map(([, id]) => id ?? '');
     assert.deepEqual(
-      modules.filter((id) => !/^src\/(?:client\/|plakarctl\.ts$|error\.ts$)/.test(id)),
+      modules('src-plakarctl.ts.cjs').filter(
+        (id) => !/^src\/(?:client\/|plakarctl\.ts$|error\.ts$)/.test(id),
+      ),
+      [],
+    );
+    const status = [...modules('src-client-status.ts.cjs'), ...modules('src-client-connection.ts.cjs')];
+    assert.ok(status.includes('src/ipc/channel.ts'));
+    assert.deepEqual(
+      status.filter(
+        (id) => !/^(?:src\/(?:client|ipc|messages|sys)\/|src\/trace\.ts$|node_modules\/msgpackr\/)/.test(id),
+      ),
       [],
     );
   });
