@@ -19,7 +19,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['privsep'],
   ['ipc'],
   ['sys'],
-  ['error.ts', 'log.ts', 'trace.ts', 'version.ts'],
+  ['builtin.ts', 'error.ts', 'log.ts', 'trace.ts', 'version.ts'],
 ];
 
 /** Imports between two directories of one layer. */
@@ -42,10 +42,11 @@ export type Sources = ReadonlyMap<string, string>;
 const STATIC_IMPORT = /^(?:import|export)\b(?:[^'"`;]*?\bfrom)?\s*['"]([^'"]+)['"]/gm;
 const DYNAMIC_IMPORT = /^(?!\s*(?:\*|\/\/)).*?\bimport\(\s*['"]([^'"]+)['"]\s*\)/gm;
 
-/** One import: the name as written, and whether it is gone once types are stripped. */
+/** One import: the name as written, whether it is gone once types are stripped, and whether it waits to be asked for. */
 export interface Import {
   readonly name: string;
   readonly typeOnly: boolean;
+  readonly dynamic: boolean;
 }
 
 /** What `source` imports. */
@@ -53,7 +54,12 @@ export function importsOf(source: string): Import[] {
   const found: Import[] = [];
   for (const pattern of [STATIC_IMPORT, DYNAMIC_IMPORT])
     for (const [text, name] of source.matchAll(pattern))
-      if (name !== undefined) found.push({ name, typeOnly: /^(?:import|export) type\b/.test(text) });
+      if (name !== undefined)
+        found.push({
+          name,
+          typeOnly: /^(?:import|export) type\b/.test(text),
+          dynamic: pattern === DYNAMIC_IMPORT,
+        });
   return found;
 }
 

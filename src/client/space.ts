@@ -7,7 +7,7 @@
  *        tail          head                     tail wraps like head
  *   ······[range][range]········   [range]···skipped→ ·····[range][range]
  */
-import assert from 'node:assert/strict';
+import { assert } from '../builtin.ts';
 
 interface Range {
   readonly start: number;

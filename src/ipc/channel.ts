@@ -9,8 +9,9 @@
  * of its declared shape, or the channel ends with a Failure that names the peer;
  * no descriptor that came is left open.
  */
-import assert from 'node:assert/strict';
+
 import net from 'node:net';
+import { assert } from '../builtin.ts';
 import { Failure, toWire } from '../error.ts';
 import { closeAll, socketpair } from '../sys/socket.ts';
 import { trace, tracing } from '../trace.ts';

@@ -2,7 +2,7 @@
  * Message types: what may be sent over a channel. Declared in src/messages and
  * src/privsep, and used by both ends of a channel.
  */
-import assert from 'node:assert/strict';
+import { assert } from '../builtin.ts';
 import { Failure, type WireFailure } from '../error.ts';
 import { DESCRIPTORS_MAX } from '../sys/constants.ts';
 import { record, type Shape, text } from './shape.ts';

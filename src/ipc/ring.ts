@@ -7,7 +7,7 @@
  * never shrink. What is in it may change at any time: whoever reads it copies
  * lengths before checking them, and judges contents by the bytes that it used.
  */
-import assert from 'node:assert/strict';
+import { assert } from '../builtin.ts';
 import { Failure } from '../error.ts';
 import { checkSealed, mapShared, memfdCreate, unmap } from '../sys/memory.ts';
 

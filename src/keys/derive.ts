@@ -3,7 +3,8 @@
  * ids. Called where keys are opened (derivation) and by the chunker and every
  * reader (ids). Owns the labels: no two purposes share a key.
  */
-import { createHash, type Hash, hkdfSync } from 'node:crypto';
+import type { Hash } from 'node:crypto';
+import { crypto } from '../builtin.ts';
 import { Failure } from '../error.ts';
 
 export const MASTER_KEY_BYTES = 32;
@@ -31,7 +32,7 @@ export interface PurposeKeys {
 }
 
 function derive(masterKey: Buffer, salt: Buffer, label: string, epoch: number): Buffer {
-  return Buffer.from(hkdfSync('sha256', masterKey, salt, `plakard 1 ${label} ${epoch}`, KEY_BYTES));
+  return Buffer.from(crypto().hkdfSync('sha256', masterKey, salt, `plakard 1 ${label} ${epoch}`, KEY_BYTES));
 }
 
 /**
@@ -42,7 +43,7 @@ function derive(masterKey: Buffer, salt: Buffer, label: string, epoch: number): 
 export function derivePurposeKeys(masterKey: Buffer, epoch: number, configObject: Buffer): PurposeKeys {
   if (masterKey.length !== MASTER_KEY_BYTES)
     throw new Failure('derive keys', '', { cause: `master key has ${masterKey.length} bytes, not 32` });
-  const salt = createHash('sha256').update(configObject).digest();
+  const salt = crypto().createHash('sha256').update(configObject).digest();
   return {
     chunkId: derive(masterKey, salt, 'chunk id', epoch),
     chunking: derive(masterKey, salt, 'chunking', epoch),
@@ -55,7 +56,9 @@ export function derivePurposeKeys(masterKey: Buffer, epoch: number, configObject
 
 /** The splitter's gear table: 256 words drawn from the chunking key by HKDF-Expand. */
 export function gearTable(chunkingKey: Buffer): Int32Array {
-  const drawn = Buffer.from(hkdfSync('sha256', chunkingKey, Buffer.alloc(0), 'plakard 1 gear', 256 * 4));
+  const drawn = Buffer.from(
+    crypto().hkdfSync('sha256', chunkingKey, Buffer.alloc(0), 'plakard 1 gear', 256 * 4),
+  );
   const gear = new Int32Array(256);
   for (let i = 0; i < 256; i++) gear[i] = drawn.readInt32LE(4 * i);
   return gear;
@@ -66,7 +69,7 @@ const BLOCK_BYTES = 64; // of SHA-256, FIPS 180-4 section 1
 function keyedState(key: Buffer, pad: number): Hash {
   const block = Buffer.alloc(BLOCK_BYTES, pad);
   for (let i = 0; i < key.length; i++) block[i] = (key[i] ?? 0) ^ pad;
-  return createHash('sha256').update(block);
+  return crypto().createHash('sha256').update(block);
 }
 
 /**

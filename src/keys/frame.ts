@@ -17,7 +17,7 @@
  * tells an accident from a wrong key; against an adversary each has its own
  * means (see slot.ts and derive.ts).
  */
-import { hash, timingSafeEqual } from 'node:crypto';
+import { crypto } from '../builtin.ts';
 import { Failure } from '../error.ts';
 import { EPOCH_MAX, FIRST_EPOCH } from './derive.ts';
 
@@ -87,7 +87,7 @@ export function headerEpoch(header: Buffer): number {
 /** A plain object around `content`. */
 export function encodePlain(magic: Magic, content: Buffer): Buffer {
   const body = Buffer.concat([encodeHeader(magic), content]);
-  return Buffer.concat([body, hash('sha256', body, 'buffer')]);
+  return Buffer.concat([body, crypto().hash('sha256', body, 'buffer')]);
 }
 
 /**
@@ -101,7 +101,7 @@ export function decodePlain(bytes: Buffer, magic: Magic, object: string, maxByte
   const end = bytes.length - DIGEST_BYTES;
   if (
     end < HEADER_BYTES ||
-    !timingSafeEqual(hash('sha256', bytes.subarray(0, end), 'buffer'), bytes.subarray(end))
+    !crypto().timingSafeEqual(crypto().hash('sha256', bytes.subarray(0, end), 'buffer'), bytes.subarray(end))
   )
     throw fail('digest does not match');
   if (checkHeader(bytes, magic, object) !== FIRST_EPOCH) throw fail('reserved bytes of the header are set');

@@ -9,12 +9,9 @@
 import { type Cipheriv, createCipheriv, createDecipheriv } from 'node:crypto';
 import { Failure } from '../error.ts';
 import { gcmOpen, gcmSeal } from '../sys/gcm.ts';
+import { NONCE_BYTES, SEAL_OVERHEAD_BYTES, TAG_BYTES } from './overhead.ts';
 
 export const KEY_BYTES = 32;
-export const NONCE_BYTES = 24;
-export const TAG_BYTES = 16;
-/** What sealing adds to a plaintext, bytes. */
-export const SEAL_OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES;
 
 const GCM = 'aes-256-gcm';
 const GCM_OPTIONS = { authTagLength: TAG_BYTES } as const;

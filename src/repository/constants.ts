@@ -2,7 +2,7 @@
  * The sizes and limits of repository format 1, as plakard-repository(7) gives
  * them. Everything that reads bytes of a repository bounds itself by these.
  */
-import { SEAL_OVERHEAD_BYTES } from '../keys/seal.ts';
+import { SEAL_OVERHEAD_BYTES } from '../keys/overhead.ts';
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;

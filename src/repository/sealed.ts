@@ -13,7 +13,8 @@
  */
 import { Failure } from '../error.ts';
 import { FORMAT } from '../keys/frame.ts';
-import { SEAL_OVERHEAD_BYTES, type Sealer } from '../keys/seal.ts';
+import { SEAL_OVERHEAD_BYTES } from '../keys/overhead.ts';
+import type { Sealer } from '../keys/seal.ts';
 import { isZero, padme, zeros } from './padding.ts';
 
 export const SEALED_SEGMENT = 1;

@@ -21,7 +21,8 @@
  */
 import { Failure } from '../error.ts';
 import { CHUNK_DATA, CHUNK_ID_BYTES, type ChunkKind } from '../keys/derive.ts';
-import { NONCE_BYTES, SEAL_OVERHEAD_BYTES, type Sealer } from '../keys/seal.ts';
+import { NONCE_BYTES, SEAL_OVERHEAD_BYTES } from '../keys/overhead.ts';
+import type { Sealer } from '../keys/seal.ts';
 import { Compressor, Decompressor } from '../sys/zstd.ts';
 import {
   SEGMENT_CHUNKS_MAX,

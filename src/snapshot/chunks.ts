@@ -5,7 +5,7 @@
  * id by whoever implements it, so that the decoders here never see bytes that
  * were not once stored by a holder of the keys.
  */
-import { createHmac } from 'node:crypto';
+import { crypto } from '../builtin.ts';
 import { Failure } from '../error.ts';
 
 /** What a chunk holds; part of what its id is computed over. */
@@ -98,7 +98,7 @@ export class MemoryChunks implements BulkSource, ChunkStore {
 
   put(kind: ChunkKind, data: Buffer, idOut: Buffer): undefined {
     this.puts++;
-    const id = createHmac('sha256', this.#key).update(Buffer.of(kind)).update(data).digest();
+    const id = crypto().createHmac('sha256', this.#key).update(Buffer.of(kind)).update(data).digest();
     id.copy(idOut);
     const name = id.toString('hex');
     if (!this.chunks.has(name)) this.chunks.set(name, { kind, data: Buffer.from(data) });

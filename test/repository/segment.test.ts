@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
 import { CHUNK_DATA, CHUNK_LIST, CHUNK_TREE } from '../../src/keys/derive.ts';
-import { SEAL_OVERHEAD_BYTES, Sealer } from '../../src/keys/seal.ts';
+import { SEAL_OVERHEAD_BYTES } from '../../src/keys/overhead.ts';
+import { Sealer } from '../../src/keys/seal.ts';
 import {
   SEGMENT_CHUNKS_MAX,
   SEGMENT_DATA_MAX_BYTES,
