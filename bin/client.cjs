@@ -1,9 +1,11 @@
 /**
- * Starts plakarctl: from its bundle where there is one of the sources as they
- * are now, and from its modules otherwise. Run by bin/plakarctl on the pinned
- * runtime. Owns the promise that what is kept between starts (compiled code,
- * the bundle) is used only from a directory that is ours alone, as what is read
- * from there is run.
+ * Starts plakarctl: from its bundle, one file of all its modules, and from its
+ * modules where there is none. A package has the bundle in dist/; in a checkout
+ * it is in the cache, and scripts/bundle.ts makes it where esbuild is installed.
+ * Run by bin/plakarctl on the pinned runtime. Owns the promise that what is kept
+ * between starts (compiled code, a checkout's bundle) is used only from a
+ * directory that is ours alone, as what is read from there is run, and that no
+ * bundle is run of sources as they were.
  */
 'use strict';
 const fs = require('node:fs');
@@ -12,6 +14,8 @@ const path = require('node:path');
 
 const ROOT = path.dirname(__dirname);
 const MODE_MASK = 0o7777;
+/** In the cache: which bundle there is, and of what. */
+const MANIFEST = 'client.json';
 
 /** The root directory of an installed package, and where it keeps what is compiled. */
 const PACKAGE = '/usr/lib/plakard';
@@ -46,69 +50,49 @@ function cacheDirectory() {
   }
 }
 
-function mainFile() {
-  const source = path.join(ROOT, 'src/plakarctl.ts');
-  return fs.existsSync(source) ? source : path.join(ROOT, 'dist/plakarctl.js');
-}
-
-/** What was bundled, if that is still how the sources are. */
-function currentManifest(file, main) {
+/** The path of the bundle in `cache`, if its sources are still as they were when it was made. */
+function currentBundle(cache, main) {
   let text;
   try {
-    text = fs.readFileSync(file, 'utf8');
+    text = fs.readFileSync(path.join(cache, MANIFEST), 'utf8');
   } catch {
     return undefined;
   }
   const manifest = JSON.parse(text);
-  if (manifest.version !== process.version || manifest.main !== main) return undefined;
-  for (const [source, ctimeMs, size] of manifest.stamps) {
-    const stat = fs.statSync(source, { throwIfNoEntry: false });
-    if (stat?.ctimeMs !== ctimeMs || stat.size !== size) return undefined;
+  if (manifest.main !== main) return undefined;
+  for (const [file, ctimeMs, sizeBytes] of manifest.stamps) {
+    const stat = fs.statSync(file, { throwIfNoEntry: false });
+    if (stat?.ctimeMs !== ctimeMs || stat.size !== sizeBytes) return undefined;
   }
-  return manifest;
+  return path.join(cache, manifest.bundle);
 }
 
-/** Runs the bundle in `directory`; `main` is the id of its main, in the file of that name. */
-function runBundle(directory, main) {
-  const definitions = new Map();
-  const modules = new Map();
-  const define = (id, body) => {
-    if (!definitions.has(id)) definitions.set(id, body);
-  };
-  const bundled = (id) => {
-    let exported = modules.get(id);
-    if (exported === undefined) {
-      exported = definitions.get(id)();
-      modules.set(id, exported);
-    }
-    return exported;
-  };
-  const read = (file) => require(path.join(directory, file))(define, bundled, loaded, require);
-  const loaded = async (id, file) => {
-    if (!modules.has(id)) read(file);
-    return bundled(id);
-  };
-  read(`${main.replaceAll('/', '-')}.cjs`);
-  bundled(main);
+/** Makes a checkout's bundle, and returns its path; undefined where it cannot be made. */
+async function newBundle(cache, main) {
+  const bundler = path.join(ROOT, 'scripts/bundle.ts');
+  if (!fs.existsSync(bundler) || !fs.existsSync(path.join(ROOT, 'node_modules/esbuild'))) return undefined;
+  try {
+    const { makeBundle } = await import(bundler);
+    return await makeBundle(main, cache, MANIFEST);
+  } catch {
+    // a full disk, or a source that is being edited: the modules tell better what is wrong with them
+    return undefined;
+  }
 }
 
 async function start() {
-  const main = mainFile();
+  const source = path.join(ROOT, 'src/plakarctl.ts');
+  const isCheckout = fs.existsSync(source);
+  const main = isCheckout ? source : path.join(ROOT, 'dist/plakarctl.js');
   // what the program sees as its own name
   process.argv[1] = main;
   const cache = cacheDirectory();
-  if (cache !== undefined) {
-    nodeModule.enableCompileCache(cache);
-    const manifestFile = path.join(cache, 'client.json');
-    let manifest = currentManifest(manifestFile, main);
-    if (manifest === undefined) {
-      const bundler = path.join(path.dirname(main), `client/bundle${path.extname(main)}`);
-      if (fs.existsSync(bundler)) manifest = (await import(bundler)).makeBundle(main, cache, manifestFile);
-    }
-    if (manifest?.directory !== undefined)
-      return runBundle(path.join(cache, manifest.directory), path.relative(ROOT, main));
-  }
-  await import(main);
+  if (cache !== undefined) nodeModule.enableCompileCache(cache);
+  let bundle = path.join(ROOT, 'dist/client.cjs');
+  if (isCheckout) bundle = cache && (currentBundle(cache, main) ?? (await newBundle(cache, main)));
+  else if (!fs.existsSync(bundle)) bundle = undefined;
+  if (bundle === undefined) await import(main);
+  else require(bundle);
 }
 
 start();

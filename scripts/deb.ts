@@ -91,7 +91,9 @@ function placeProgram(stage: string): void {
   const lib = path.join(stage, LIB);
   fs.mkdirSync(lib, { recursive: true });
   const tsc = path.join(ROOT, 'node_modules/.bin/tsc');
-  execFileSync(tsc, ['-p', path.join(ROOT, 'tsconfig.build.json'), '--outDir', path.join(lib, 'dist')]);
+  const dist = path.join(lib, 'dist');
+  execFileSync(tsc, ['-p', path.join(ROOT, 'tsconfig.build.json'), '--outDir', dist]);
+  execFileSync(process.execPath, [path.join(import.meta.dirname, 'bundle.ts'), dist]);
   for (const name of ['plakard', 'plakarctl', 'runtime', 'client.cjs'])
     place(stage, { from: `bin/${name}`, to: `${LIB}/bin/${name}`, mode: 0o755 });
   place(stage, { from: 'package.json', to: `${LIB}/package.json` });

@@ -60,7 +60,7 @@ async function end(exitCode: number): Promise<never> {
   return exitNow(exitCode);
 }
 
-/** Awaited by nobody: a bundled module cannot be (see client/bundle.ts). */
+/** Awaited by nobody: modules that are bundled (scripts/bundle.ts) cannot wait while they are loaded. */
 async function run(): Promise<void> {
   const exitCode = await main();
   // what never talked to the daemon has not loaded src/sys, and is not held up for it

@@ -1,152 +1,250 @@
-/** plakarctl as one bundle: what is refused, what is made anew, and that the launcher runs it. */
+/** plakarctl as one bundle: it does what the modules do, is made anew when they change, and is used from nowhere else. */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import { type Manifest, makeBundle } from '../../src/client/bundle.ts';
+import { setImmediate } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { type Manifest, makeBundle } from '../../scripts/bundle.ts';
+import { importsOf } from '../../scripts/layers.ts';
+import type { ChunkKind } from '../../src/snapshot/chunks.ts';
+import { RUNTIME_FLAGS } from '../installed.ts';
+import { Node } from '../restore/plant.ts';
+import { Daemon, serveReader } from './daemon.ts';
+import { headerOf, TestChunks } from './tree.ts';
 
 const ROOT = path.join(import.meta.dirname, '../..');
-const RUNTIME = `node-linux-${process.arch}`;
+const MAIN = path.join(ROOT, 'src/plakarctl.ts');
+/** More than a restore makes without threads of its own. */
+const FILES = 1500;
 
 let top = '';
-let tree = '';
-
-function write(name: string, text: string): void {
-  const file = path.join(tree, 'src', name);
-  fs.mkdirSync(path.dirname(file), { recursive: true });
-  fs.writeFileSync(file, text);
-}
-
-function bundle(): Manifest {
-  const cache = path.join(tree, 'cache');
-  fs.mkdirSync(cache, { mode: 0o700 });
-  return makeBundle(path.join(tree, 'src/plakarctl.ts'), cache, path.join(cache, 'client.json'));
-}
-
-function launch(): string {
-  return execFileSync(path.join(tree, 'bin/plakarctl'), ['one', 'two'], { encoding: 'utf8' });
-}
-
-function manifest(): Manifest {
-  return JSON.parse(fs.readFileSync(path.join(tree, 'node_modules/.plakard/client.json'), 'utf8'));
-}
 
 describe('the bundle of plakarctl', () => {
+  let bundle = '';
+  before(async () => {
+    top = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-')));
+    bundle = (await makeBundle(MAIN, top, 'client.json')) ?? '';
+  });
+  after(() => fs.rmSync(top, { recursive: true }));
+
+  const run = (main: string, ...args: string[]) => {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [...RUNTIME_FLAGS, main, ...args]);
+    return { status, stdout: stdout.toString(), stderr: stderr.toString() };
+  };
+
+  for (const [what, args, expected] of [
+    ['version', ['version'], 0],
+    ['help', ['help', 'push'], 0],
+    ['a wrong option', ['push', '-nonsense'], 2],
+    ['no daemon', ['-j', '-s', '/nonexistent/socket', 'status'], 1],
+  ] as const)
+    test(`says what the modules say: ${what}`, () => {
+      const { status, stdout, stderr } = run(bundle, ...args);
+      assert.equal(status, expected);
+      assert.match(stdout + stderr, /./);
+      assert.deepEqual(run(MAIN, ...args), { status, stdout, stderr });
+    });
+
+  test('tells every source it is of', () => {
+    const { stamps } = JSON.parse(fs.readFileSync(path.join(top, 'client.json'), 'utf8')) as Manifest;
+    const files = new Set(stamps.map(([file]) => file));
+    for (const name of [
+      'src/plakarctl.ts',
+      'src/client/status.ts',
+      'src/ipc/channel.ts',
+      'scripts/bundle.ts',
+    ])
+      assert.ok(files.has(path.join(ROOT, name)), name);
+  });
+
+  test('has no command pay for what only others need', () => {
+    const loaded = (...names: string[]): string[] => {
+      const found = new Set(names.map((name) => path.join(ROOT, 'src', name)));
+      for (const file of found)
+        for (const { name, typeOnly, dynamic } of importsOf(fs.readFileSync(file, 'utf8')))
+          if (name.startsWith('.') && !typeOnly && !dynamic)
+            found.add(path.resolve(path.dirname(file), name));
+      return [...found].map((file) => path.relative(path.join(ROOT, 'src'), file));
+    };
+    const unexpected = (files: string[], expected: RegExp) => files.filter((file) => !expected.test(file));
+    assert.deepEqual(unexpected(loaded('plakarctl.ts'), /^(?:client\/|plakarctl\.ts$|error\.ts$)/), []);
+    const status = loaded('client/status.ts', 'client/connection.ts');
+    assert.ok(status.includes('ipc/channel.ts'));
+    assert.deepEqual(
+      unexpected(status, /^(?:(?:client|ipc|messages|sys)\/|(?:builtin|error|trace)\.ts$)/),
+      [],
+    );
+  });
+
+  test('restores with its threads', async () => {
+    const daemon = new Daemon();
+    await daemon.start();
+    try {
+      let pid = 0;
+      const isHand = (task: string): boolean => {
+        try {
+          return fs.readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8') === 'hand\n';
+        } catch {
+          // a thread that has ended
+          return false;
+        }
+      };
+      class Waiting extends TestChunks {
+        override async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
+          // the last files are given once the hands are seen
+          const isLate = kind === 1 && this.gets >= FILES;
+          while (isLate && !fs.readdirSync(`/proc/${pid}/task`).some(isHand)) await setImmediate();
+          return super.get(kind, id, length);
+        }
+      }
+      const chunks = new Waiting();
+      const node = new Node(chunks);
+      for (let i = 0; i < FILES; i++) node.file(`${10_000 + i}`, Buffer.from(`contents of ${i}\n`));
+      daemon.serve = (channel) => serveReader(channel, chunks, [headerOf(node.root())]);
+      const target = path.join(top, 'restored');
+      const args = [...RUNTIME_FLAGS, bundle, '-s', daemon.socket, 'pull', '-to', target, 'latest'];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+      pid = child.pid ?? 0;
+      const { code, stderr } = await daemon.outcome(child);
+      assert.equal(code, 0, stderr);
+      assert.equal(fs.readdirSync(target).length, FILES);
+      assert.equal(fs.readFileSync(path.join(target, '11499'), 'utf8'), 'contents of 1499\n');
+    } finally {
+      daemon.stop();
+    }
+  });
+});
+
+/** Says where the code is from, as a module sees itself, and what it has loaded. */
+const REPORT = `import { text } from './part.EXT';
+import('./late.EXT').then(({ late }) => {
+  const how = typeof module === 'undefined' ? 'modules' : 'bundle';
+  console.log([how, text, late(), ...process.argv.slice(2)].join(' '));
+});
+`;
+const LATE = `import path from 'node:path';
+export const late = () => path.relative(process.cwd(), import.meta.filename);
+`;
+
+describe('the launcher of plakarctl', () => {
+  let tree = '';
+  let cache = '';
   before(() => {
     top = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-')));
   });
   beforeEach(() => {
     tree = fs.mkdtempSync(path.join(top, 'a tree '));
+    cache = path.join(tree, 'node_modules/.plakard');
     fs.cpSync(path.join(ROOT, 'bin'), path.join(tree, 'bin'), { recursive: true });
+    fs.mkdirSync(path.join(tree, 'scripts'));
+    fs.copyFileSync(path.join(ROOT, 'scripts/bundle.ts'), path.join(tree, 'scripts/bundle.ts'));
     fs.mkdirSync(path.join(tree, 'node_modules'));
-    fs.symlinkSync(path.join(ROOT, 'node_modules', RUNTIME), path.join(tree, 'node_modules', RUNTIME));
+    for (const name of [`node-linux-${process.arch}`, 'esbuild'])
+      fs.symlinkSync(path.join(ROOT, 'node_modules', name), path.join(tree, 'node_modules', name));
     fs.writeFileSync(path.join(tree, 'package.json'), '{"type":"module"}');
-    write('client/bundle.ts', fs.readFileSync(path.join(ROOT, 'src/client/bundle.ts'), 'utf8'));
+    write('src/plakarctl.ts', REPORT.replaceAll('EXT', 'ts'));
+    write('src/part.ts', "export const text: string = 'before';\n");
+    write('src/late.ts', LATE);
   });
   after(() => fs.rmSync(top, { recursive: true }));
 
-  test('takes all of the real one', () => {
-    const cache = path.join(tree, 'cache');
-    fs.mkdirSync(cache, { mode: 0o700 });
-    const main = path.join(ROOT, 'src/plakarctl.ts');
-    const { directory, refused, stamps } = makeBundle(main, cache, path.join(cache, 'client.json'));
-    assert.equal(refused, undefined);
-    const files = fs.readdirSync(path.join(cache, directory ?? ''));
-    assert.ok(files.includes('src-plakarctl.ts.cjs') && files.includes('src-client-status.ts.cjs'));
-    assert.ok(stamps.some(([file]) => file === path.join(ROOT, 'src/ipc/channel.ts')));
-    const modules = (name: string): string[] => {
-      const text = fs.readFileSync(path.join(cache, directory ?? '', name), 'utf8');
-      return [...text.matchAll(/^define\("([^"]+)"/gm)].map(([, id]) => id ?? '');
-    };
-    // no command pays for what only others need
+  function write(name: string, text: string): void {
+    const file = path.join(tree, name);
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, text);
+  }
+  const options = () => ({ encoding: 'utf8' as const, cwd: tree });
+  const launch = (): string => execFileSync(path.join(tree, 'bin/plakarctl'), ['one', 'two'], options());
+  const manifest = (): Manifest => JSON.parse(fs.readFileSync(path.join(cache, 'client.json'), 'utf8'));
+  const forge = (): void => fs.writeFileSync(path.join(cache, manifest().bundle), "console.log('forged');\n");
+
+  test('runs a bundle, which sees itself as its modules do', () => {
+    assert.equal(launch(), 'bundle before src/late.ts one two\n');
+    assert.equal(launch(), 'bundle before src/late.ts one two\n');
+  });
+
+  test('runs a bundle of sources that are elsewhere', () => {
+    fs.renameSync(path.join(tree, 'src'), path.join(tree, 'elsewhere'));
+    fs.symlinkSync('elsewhere', path.join(tree, 'src'));
+    assert.equal(launch(), 'bundle before elsewhere/late.ts one two\n');
+  });
+
+  test('runs no bundle of sources that have changed since, nor one that has', () => {
+    launch();
+    write('src/part.ts', "export const text: string = 'after!';\n");
+    assert.equal(launch(), 'bundle after! src/late.ts one two\n');
+    forge();
+    assert.equal(launch(), 'bundle after! src/late.ts one two\n');
+    fs.truncateSync(path.join(cache, manifest().bundle), 100);
+    assert.equal(launch(), 'bundle after! src/late.ts one two\n');
+    fs.rmSync(path.join(cache, manifest().bundle));
+    assert.equal(launch(), 'bundle after! src/late.ts one two\n');
+  });
+
+  test('makes it several times at once without harm, and leaves nothing unfinished', async () => {
+    const launched = Array.from({ length: 3 }, () =>
+      promisify(execFile)(path.join(tree, 'bin/plakarctl'), ['one', 'two'], options()),
+    );
+    for (const { stdout } of await Promise.all(launched))
+      assert.equal(stdout, 'bundle before src/late.ts one two\n');
+    const { bundle } = manifest();
     assert.deepEqual(
-      modules('src-plakarctl.ts.cjs').filter(
-        (id) => !/^src\/(?:client\/|plakarctl\.ts$|error\.ts$)/.test(id),
-      ),
-      [],
-    );
-    const status = [...modules('src-client-status.ts.cjs'), ...modules('src-client-connection.ts.cjs')];
-    assert.ok(status.includes('src/ipc/channel.ts'));
-    assert.deepEqual(
-      status.filter(
-        (id) => !/^(?:src\/(?:client|ipc|messages|sys)\/|src\/trace\.ts$|node_modules\/msgpackr\/)/.test(id),
-      ),
-      [],
+      fs.readdirSync(cache).filter((name) => name.startsWith('client')),
+      [bundle, 'client.json'].sort(),
     );
   });
 
-  test('runs what its modules say: names, defaults, spaces, patterns, and what is loaded later', () => {
-    write(
-      'plakarctl.ts',
-      [
-        "import fs, { existsSync as there } from 'node:fs';",
-        "import * as path from 'node:path';",
-        "import { e } from './again.ts';",
-        "import { type Kind, a, b as c, D } from './part.ts';",
-        "const kind: Kind = 'x';",
-        "import('./late.ts').then(({ f }) => {",
-        '  const files = [there("/"), fs.existsSync("/"), path.basename(import.meta.filename)];',
-        '  console.log(JSON.stringify([kind, a, c, D.name, e(), f(), ...files, ...process.argv.slice(2)]));',
-        '});',
-      ].join('\n'),
-    );
-    write(
-      'part.ts',
-      [
-        "export type Kind = 'x';",
-        'export const { a, z: b } = { a: 1, z: 2 };',
-        'export class D {}',
-        'export function five(): number {',
-        '  return 5;',
-        '}',
-      ].join('\n'),
-    );
-    write('again.ts', "export { five as e } from './part.ts';\n");
-    write('late.ts', "import { a } from './part.ts';\nexport function f() {\n  return a + 10;\n}\n");
-    const expected = `${JSON.stringify(['x', 1, 2, 'D', 5, 11, true, true, 'plakarctl.ts', 'one', 'two'])}\n`;
-    assert.equal(launch(), expected);
-    assert.equal(manifest().refused, undefined);
-    assert.notEqual(manifest().directory, undefined);
-    assert.equal(launch(), expected);
-  });
-
-  test('is made anew when a source has changed', () => {
-    write('plakarctl.ts', "import { text } from './part.ts';\nconsole.log(text);\n");
-    write('part.ts', "export const text = 'before';\n");
-    assert.equal(launch(), 'before\n');
-    write('part.ts', "export const text = 'after!';\n");
-    assert.equal(launch(), 'after!\n');
-  });
-
-  for (const [what, text] of [
-    ['imports in a circle', "import { x } from './part.ts';\nexport const y = 1;\nconsole.log(x);\n"],
-    ['what is awaited while loading', 'const x = await Promise.resolve(1);\nconsole.log(x);\n'],
-    ['a variable that is exported', 'export let x = 1;\nconsole.log(x);\n'],
-    ['what is not understood', "export * from './whole.ts';\nconsole.log(1);\n"],
+  for (const [what, spoil] of [
+    ['esbuild is missing', () => fs.rmSync(path.join(tree, 'node_modules/esbuild'))],
+    ['nothing can be kept', () => fs.writeFileSync(cache, '')],
+    [
+      'there can be no bundle',
+      () => write('src/part.ts', "export const text = await Promise.resolve('before');\n"),
+    ],
   ] as const)
-    test(`refuses ${what}, and it runs all the same`, () => {
-      write('plakarctl.ts', text);
-      write(
-        'part.ts',
-        "import { y } from './plakarctl.ts';\nexport const x = 1;\nexport const z = () => y;\n",
-      );
-      write('whole.ts', 'export const w = 1;\n');
-      const { directory, refused } = bundle();
-      assert.equal(directory, undefined);
-      assert.match(refused ?? '', /./);
-      assert.equal(launch(), '1\n');
+    test(`runs the modules where ${what}`, () => {
+      spoil();
+      assert.equal(launch(), 'modules before src/late.ts one two\n');
     });
 
-  test('is neither made nor used where others may write', () => {
-    write('plakarctl.ts', "console.log('real');\n");
-    assert.equal(launch(), 'real\n');
-    const cache = path.join(tree, 'node_modules/.plakard');
-    const file = path.join(cache, manifest().directory ?? '', 'src-plakarctl.ts.cjs');
-    fs.writeFileSync(file, "module.exports = () => console.log('forged');\n");
-    fs.chmodSync(cache, 0o777);
-    assert.equal(launch(), 'real\n');
+  for (const [what, open] of [
+    ['that others may write to', () => fs.chmodSync(cache, 0o770)],
+    ["that is somebody else's", () => fs.chownSync(cache, 61999, 61999)],
+    [
+      'that is elsewhere',
+      () => {
+        fs.renameSync(cache, path.join(tree, 'elsewhere'));
+        fs.symlinkSync('../elsewhere', cache);
+      },
+    ],
+  ] as const)
+    test(`runs nothing from a cache ${what}`, () => {
+      launch();
+      // its stamp as it should be, so that nothing but the directory tells
+      const { bundle, stamps, main } = manifest();
+      forge();
+      const { ctimeMs, size } = fs.statSync(path.join(cache, bundle));
+      const forged = [...stamps.slice(0, -1), [path.join(cache, bundle), ctimeMs, size]];
+      fs.writeFileSync(path.join(cache, 'client.json'), JSON.stringify({ main, bundle, stamps: forged }));
+      assert.equal(launch(), 'forged\n');
+      open();
+      assert.equal(launch(), 'modules before src/late.ts one two\n');
+    });
+
+  test('runs the bundle of dist, wherever that was put', () => {
+    write('dist/plakarctl.js', REPORT.replaceAll('EXT', 'js'));
+    write('dist/part.js', "export const text = 'built';\n");
+    write('dist/late.js', LATE);
+    execFileSync(path.join(tree, 'bin/node'), [path.join(tree, 'scripts/bundle.ts')]);
+    fs.rmSync(path.join(tree, 'src'), { recursive: true });
+    fs.rmSync(path.join(tree, 'scripts'), { recursive: true });
+    const moved = path.join(top, 'moved');
+    fs.renameSync(tree, moved);
+    tree = moved;
+    assert.equal(launch(), 'bundle built dist/late.js one two\n');
   });
 });
