@@ -52,16 +52,18 @@ const META = {
 
 /**
  * Gives each module its own import.meta, as it has it when it is a file. `base`
- * is the main's directory, links resolved.
+ * is the main's directory, links resolved, or what that becomes in a package.
  */
-function ownMeta(base: string): Plugin {
+function ownMeta(base: string, isCompiled: boolean): Plugin {
   return {
     name: 'own import.meta',
     setup: ({ onLoad }) =>
       onLoad({ filter: /\.[cm]?[jt]s$/ }, ({ path: file }) => {
         const text = fs.readFileSync(file, 'utf8');
         if (!text.includes('import.meta.')) return undefined;
-        const own = `const plakardModule = moduleAt(${JSON.stringify(path.relative(base, file))});`;
+        const name = path.relative(base, file);
+        const asRun = isCompiled ? name.replace(/ts$/, 'js') : name;
+        const own = `const plakardModule = moduleAt(${JSON.stringify(asRun)});`;
         return { contents: `${own}${text}`, loader: file.endsWith('ts') ? 'ts' : 'js' };
       }),
   };
@@ -95,10 +97,14 @@ const moduleAt = (name) => {
 };`;
 }
 
-/** The program whose main is `main`, as a CommonJS module for `directory`. */
-async function bundle(main: string, directory: string): Promise<Bundled> {
+/**
+ * The program whose main is `main`, for a file in `directory`: of the sources as
+ * they are, or, with `isCompiled`, of what they are compiled to, beside that file.
+ */
+async function bundle(main: string, directory: string, isCompiled: boolean): Promise<Bundled> {
   // as the runtime and esbuild do with what it imports
   const base = path.dirname(fs.realpathSync(main));
+  const toBase = isCompiled ? '' : path.relative(fs.realpathSync(directory), base);
   const { outputFiles, metafile } = await build({
     entryPoints: [main],
     absWorkingDir: base,
@@ -115,13 +121,12 @@ async function bundle(main: string, directory: string): Promise<Bundled> {
     minifySyntax: true,
     lineLimit: 200,
     define: META,
-    banner: { js: moduleAt(path.relative(fs.realpathSync(directory), base)) },
-    plugins: [ownMeta(base), ownPackages],
+    banner: { js: moduleAt(toBase) },
+    plugins: [ownMeta(base, isCompiled), ownPackages],
     tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
     logLevel: 'silent',
-  });
-  // its process would stay as long as the command runs
-  await stop();
+    // its process would stay as long as the command runs
+  }).finally(stop);
   const [output] = outputFiles;
   if (output === undefined) throw new Error(`esbuild made nothing of ${main}`);
   return { text: output.text, sources: Object.keys(metafile.inputs).map((name) => path.resolve(base, name)) };
@@ -168,7 +173,7 @@ export async function makeBundle(
   manifestName: string,
 ): Promise<string | undefined> {
   const begunMs = Date.now() - CLOCK_STEP_MS;
-  const { text, sources } = await bundle(main, cache);
+  const { text, sources } = await bundle(main, cache, false);
   const by = [import.meta.filename, path.join(ROOT, 'node_modules/.package-lock.json')].filter(fs.existsSync);
   const stamps = [...by, ...sources].map(stampOf);
   // the clock counts whole milliseconds here, files do not
@@ -183,9 +188,9 @@ export async function makeBundle(
   return file;
 }
 
-/** Makes the bundle of what was compiled to `directory`, which it goes with wherever that is installed. */
+/** Makes the bundle that goes with what was compiled to `directory`, wherever that is installed. */
 async function buildInto(directory: string): Promise<void> {
-  const { text } = await bundle(path.join(directory, 'plakarctl.js'), directory);
+  const { text } = await bundle(path.join(ROOT, 'src/plakarctl.ts'), directory, true);
   fs.writeFileSync(path.join(directory, 'client.cjs'), text);
 }
 
