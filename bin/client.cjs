@@ -50,21 +50,21 @@ function cacheDirectory() {
   }
 }
 
-/** The path of the bundle in `cache`, if its sources are still as they were when it was made. */
+function isAsStamped([file, ctimeMs, sizeBytes]) {
+  const stat = fs.statSync(file, { throwIfNoEntry: false });
+  return stat?.ctimeMs === ctimeMs && stat.size === sizeBytes;
+}
+
+/** The path of the bundle in `cache`, if it and its sources are still as they were when it was made. */
 function currentBundle(cache, main) {
-  let text;
   try {
-    text = fs.readFileSync(path.join(cache, MANIFEST), 'utf8');
+    const manifest = JSON.parse(fs.readFileSync(path.join(cache, MANIFEST), 'utf8'));
+    if (manifest.main !== main || !manifest.stamps.every(isAsStamped)) return undefined;
+    return path.join(cache, manifest.bundle);
   } catch {
+    // there is none yet, or it is nothing that we can use
     return undefined;
   }
-  const manifest = JSON.parse(text);
-  if (manifest.main !== main) return undefined;
-  for (const [file, ctimeMs, sizeBytes] of manifest.stamps) {
-    const stat = fs.statSync(file, { throwIfNoEntry: false });
-    if (stat?.ctimeMs !== ctimeMs || stat.size !== sizeBytes) return undefined;
-  }
-  return path.join(cache, manifest.bundle);
 }
 
 /** Makes a checkout's bundle, and returns its path; undefined where it cannot be made. */

@@ -198,6 +198,21 @@ describe('the launcher of plakarctl', () => {
     );
   });
 
+  test('is told by no variable which program makes it', () => {
+    write('evil', '#!/bin/sh\ntouch "$0.ran"\n');
+    fs.chmodSync(path.join(tree, 'evil'), 0o755);
+    const env = { ...process.env, ESBUILD_BINARY_PATH: path.join(tree, 'evil') };
+    const output = execFileSync(path.join(tree, 'bin/plakarctl'), { ...options(), env });
+    assert.equal(output, 'bundle before src/late.ts\n');
+    assert.equal(fs.existsSync(path.join(tree, 'evil.ran')), false);
+  });
+
+  test('makes it anew where the manifest cannot be read', () => {
+    launch();
+    fs.writeFileSync(path.join(cache, 'client.json'), '{"stamps":');
+    assert.equal(launch(), 'bundle before src/late.ts one two\n');
+  });
+
   for (const [what, spoil] of [
     ['esbuild is missing', () => fs.rmSync(path.join(tree, 'node_modules/esbuild'))],
     ['nothing can be kept', () => fs.writeFileSync(cache, '')],
