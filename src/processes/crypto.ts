@@ -66,15 +66,11 @@ export interface CryptoSettings {
   readonly worker: number;
   /** zstd level; 0 stores as is */
   readonly level: number;
+  /** segments that are compressed at once */
+  readonly compressors: number;
 }
 
 const ID_BYTES = 32;
-/**
- * Segments that are compressed at once, on threads of the pool, while what is
- * done is sealed here: so a worker keeps a second core busy where the chunker
- * leaves it one, as it does whenever it has to wait for slots.
- */
-const COMPRESSORS = 2;
 /** Of the segments of data, each so many-th is opened again. */
 const VERIFIED_EACH = 16;
 
@@ -140,8 +136,8 @@ class Worker {
   readonly #chunker: Channel;
   readonly #storage: Channel;
   readonly #work: Work[] = [];
-  /** those that are not at work */
-  readonly #compressors = Array.from({ length: COMPRESSORS }, () => new SegmentCompressor());
+  /** Those that are not at work. They work on threads of the pool, while what is done is sealed here. */
+  readonly #compressors: SegmentCompressor[];
   #scheduled = false;
   /** segments of data that were sealed */
   #sealedData = 0;
@@ -155,6 +151,7 @@ class Worker {
   ) {
     this.#repository = repository;
     this.#level = settings.level;
+    this.#compressors = Array.from({ length: settings.compressors }, () => new SegmentCompressor());
     this.#epochs = epochs;
     this.#codec = new SegmentCodec(
       epochs.of(epochs.newest, 'segment'),

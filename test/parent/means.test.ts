@@ -20,6 +20,13 @@ describe('means', () => {
     assert.equal(meansOf(given(1, { cpu: 3 }), { limits: NONE }, 2).workers, 3);
   });
 
+  test('one worker compresses two segments at once, unless it is told how many cores to use, or has one', () => {
+    const none = { limits: NONE };
+    const compressors = [1, 2, 4].map((cores) => meansOf(given(1), none, cores).compressors);
+    assert.deepEqual(compressors, [1, 2, 1]);
+    assert.equal(meansOf(given(1, { cpu: 1 }), none, 2).compressors, 1);
+  });
+
   test('less memory is fewer packs under way, or fewer workers, and never none', () => {
     const means = (mib: number) => meansOf(given(1, { cpu: 4, memoryBytes: mib * MIB }), { limits: NONE }, 8);
     const found = [4096, 600, 500, 400, 300, 64].map((mib) => [means(mib).workers, means(mib).packs]);

@@ -220,7 +220,7 @@ export class RepositoryGroup {
   #declare(): void {
     const { supervisor, chunkerUser, cryptoUser, storageUser } = this.#tools;
     const { name, location, compression } = this.#repository;
-    const { workers, ...storage } = this.#means;
+    const { workers, compressors, ...storage } = this.#means;
     const level = compression.kind === 'none' ? 0 : compression.level;
     supervisor.declare(
       child('storage')
@@ -239,7 +239,7 @@ export class RepositoryGroup {
           .profile('worker')
           .limit('nofile', WORKER_DESCRIPTORS_MAX)
           .talksTo('chunker')
-          .settings({ worker, level }),
+          .settings({ worker, level, compressors }),
       ),
       child('chunker')
         .instance(name)

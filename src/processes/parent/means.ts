@@ -24,6 +24,8 @@ const PACK_BYTES = 34 * MIB;
 
 export interface Means {
   readonly workers: number;
+  /** segments that each compresses at once */
+  readonly compressors: number;
   /** on their way to the disk at once */
   readonly packs: number;
   readonly read: readonly RateLimit[];
@@ -55,6 +57,8 @@ export function meansOf(given: Given, { limits }: Pick<Repository, 'limits'>, pr
   const packs = Math.floor((bytes - workers * WORKER_BYTES) / PACK_BYTES);
   return {
     workers,
+    // nobody has said how much of the machine to use, and one worker leaves cores idle while segments wait
+    compressors: given.cpu === undefined && workers === 1 && processors > 1 ? 2 : 1,
     packs: Math.max(1, Math.min(PACKS_MAX, packs)),
     read: [...shareOf(given.limits.read, count), ...limits.read],
     write: [...shareOf(given.limits.write, count), ...limits.write],
