@@ -100,7 +100,7 @@ export class Hands {
     await Promise.all(this.#hands.map(({ ready }) => ready));
   }
 
-  /** Jobs that may be asked for now. */
+  /** How many more jobs may be asked for: none while no hand is there. */
   get room(): number {
     return this.#hands.some(({ isThere }) => isThere) ? JOBS_OUT_MAX - this.#jobs : 0;
   }
