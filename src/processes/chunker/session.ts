@@ -220,8 +220,9 @@ export class Session {
         const entry: EntryReader = new EntryReader().load(node, true);
         next = entry.next() ? entry.directory() : undefined;
       }
-    } catch {
+    } catch (error) {
       // not lost: see above
+      if (!(error instanceof Failure)) throw error;
     }
     return near;
   }
