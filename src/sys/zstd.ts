@@ -56,14 +56,7 @@ export class Compressor {
 
   /** Compresses `from` into `to`: the bytes written, or -1 where they do not fit. The two must not overlap. */
   compress(from: Buffer, to: Buffer): number {
-    const bytes = callNumber(
-      compress2,
-      this.#context,
-      addressOf(to),
-      to.length,
-      addressOf(from),
-      from.length,
-    );
+    const bytes = callNumber(compress2, ...this.#given(from, to));
     return bytes < 0 ? -1 : bytes;
   }
 
@@ -72,15 +65,12 @@ export class Compressor {
    * buffers must stay until then, and be mappings or have an ArrayBuffer of their own.
    */
   async compressOnPool(from: Buffer, to: Buffer): Promise<number> {
-    const bytes = await callNumberOnPool(
-      compress2,
-      this.#context,
-      addressOf(to),
-      to.length,
-      addressOf(from),
-      from.length,
-    );
+    const bytes = await callNumberOnPool(compress2, ...this.#given(from, to));
     return bytes < 0 ? -1 : bytes;
+  }
+
+  #given(from: Buffer, to: Buffer): [number, number, number, number, number] {
+    return [this.#context, addressOf(to), to.length, addressOf(from), from.length];
   }
 
   /** Gives the context back; nothing can be compressed afterwards. */
