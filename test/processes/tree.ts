@@ -30,13 +30,14 @@ export function assertSame(original: string, copy: string): void {
   assert.equal(rsyncDifferences(original, copy), '');
 }
 
-/** Every object of a repository and its size. */
+/** Every object of a repository and its size, but those that get another name meanwhile. */
 export function objects(repository: string): Map<string, number> {
   const found = new Map<string, number>();
   for (const entry of fs.readdirSync(repository, { recursive: true, withFileTypes: true }))
     if (entry.isFile()) {
       const file = path.join(entry.parentPath, entry.name);
-      found.set(path.relative(repository, file), fs.statSync(file).size);
+      const stat = fs.statSync(file, { throwIfNoEntry: false });
+      if (stat !== undefined) found.set(path.relative(repository, file), stat.size);
     }
   return found;
 }
