@@ -33,6 +33,13 @@ interface Batch {
   readonly done: PromiseWithResolvers<void>;
 }
 
+/** Settles when both have: the data that they were given are used until then. */
+async function both(first: Promise<void>, second: Promise<void>): Promise<void> {
+  await Promise.allSettled([first, second]);
+  await first;
+  await second;
+}
+
 export class Window {
   readonly #source: BulkSource;
   readonly #files: Files;
@@ -169,12 +176,16 @@ export class Window {
 
   #deliver(index: number, data: Buffer | undefined, failure: Failure | undefined): Promise<void> | undefined {
     this.#onChunk();
+    let last: Batch | undefined;
     let handed: Promise<void> | undefined;
     let part = this.#first[this.#order[index] ?? 0] ?? NONE;
     for (; part !== NONE; part = this.#next[part] ?? NONE) {
       const batch = data === undefined ? undefined : this.#hand(part, data);
       if (batch === undefined) this.#complete(part, data, failure);
-      else handed = batch.done.promise;
+      if (batch === undefined || batch === last) continue;
+      // parts of one chunk may be in several batches, which end in any order
+      handed = handed === undefined ? batch.done.promise : both(handed, batch.done.promise);
+      last = batch;
     }
     return handed;
   }

@@ -4,6 +4,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { Failure } from '../../src/error.ts';
 import { ID_BYTES, MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { Hands } from '../../src/snapshot/restore-hands.ts';
@@ -12,29 +13,43 @@ import { mounted, Node, ownRights, pullTree, scan, scratch } from './plant.ts';
 const FILES = 1600;
 const PART_BYTES = 256 << 10;
 const AT_ONCE = 100;
+const REPEATED = 8;
 
-/** Delivers many at once, as a session does, and counts what hands were given. */
+/** Delivers many at once, and reuses their memory when it may, as a session does; counts what hands were given. */
 class Bulk extends MemoryChunks {
   handed = 0;
   delivered = 0;
 
   override async readMany(...[requests, onChunk, onFailed]: Parameters<MemoryChunks['readMany']>) {
-    for (let from = 0; from < requests.count; from += AT_ONCE) {
-      const ids = requests.ids.subarray(from * ID_BYTES);
-      const count = Math.min(AT_ONCE, requests.count - from);
-      const pending: Promise<void>[] = [];
-      const take = (index: number, data: Buffer): void => {
-        this.delivered++;
-        const busy = onChunk(from + index, data);
-        if (busy === undefined) return;
-        this.handed++;
-        pending.push(busy);
-      };
-      const part = { ...requests, ids, lengths: requests.lengths.subarray(from), count };
-      const fail = (index: number, failure: Failure) => onFailed(from + index, failure);
-      await super.readMany(part, take, fail).finally(() => Promise.allSettled(pending));
-      await Promise.all(pending);
+    const { kind, ids, lengths, count } = requests;
+    const pending: Promise<void>[] = [];
+    const deliver = (index: number, data: Buffer): void => {
+      this.delivered++;
+      const busy = onChunk(index, data);
+      if (busy === undefined) {
+        data.fill('reused');
+        return;
+      }
+      this.handed++;
+      pending.push(busy.finally(() => data.fill('reused')));
+    };
+    try {
+      for (let from = 0; from < count; from += AT_ONCE) {
+        const group = Array.from({ length: Math.min(AT_ONCE, count - from) }, (_, i) => from + i);
+        const id = (i: number) => ids.subarray(i * ID_BYTES, (i + 1) * ID_BYTES);
+        const read = group.map((i) =>
+          this.get(kind, id(i), lengths[i] ?? 0).catch((error: Failure) => error),
+        );
+        for (const [i, found] of (await Promise.all(read)).entries()) {
+          if (found instanceof Failure) onFailed(from + i, found);
+          else deliver(from + i, Buffer.from(found));
+        }
+        await setImmediate();
+      }
+    } finally {
+      await Promise.allSettled(pending);
     }
+    await Promise.all(pending);
   }
 }
 
@@ -56,6 +71,12 @@ function plant(original: string): void {
     fs.utimesSync(file, 1, -i * 1000.25);
   }
   fs.writeFileSync(path.join(original, 'large'), Buffer.alloc(40 * PART_BYTES + 77, 'large'));
+  // more parts of one chunk than go to a hand at once, and few that go to another
+  for (let i = 0; i < REPEATED; i++)
+    fs.writeFileSync(
+      path.join(original, `repeated ${i}`),
+      Buffer.alloc(5 * PART_BYTES, `${i}: again `.slice(0, 8)),
+    );
   fs.chownSync(path.join(original, 'large'), 33, 33);
   fs.chmodSync(path.join(original, 'closed'), 0o500);
 }
@@ -84,7 +105,7 @@ describe('a restore with hands', () => {
     const { counts, problems } = await pullTree(chunks, root, copy);
     assert.deepEqual(problems, []);
     assert.ok(chunks.handed > chunks.delivered / 4, `${chunks.handed} of ${chunks.delivered}`);
-    assert.equal(counts.files, FILES + 1);
+    assert.equal(counts.files, FILES + 1 + REPEATED);
     assert.ok(described(copy) === described(original));
     execFileSync('diff', ['-r', '--no-dereference', original, copy]);
     assert.equal(scan(copy, new MemoryChunks()).id.toString('hex'), root.id.toString('hex'));
@@ -136,7 +157,7 @@ describe('a restore with hands', () => {
     assert.ok(chunks.handed > 200);
     assert.equal(execFileSync('find', [copy, '-name', '.plakard-*'], { encoding: 'utf8' }), '');
     const before = described(copy);
-    await new Promise((resolve) => setImmediate(resolve));
+    await setImmediate();
     assert.ok(described(copy) === before);
   });
 
