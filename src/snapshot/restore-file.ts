@@ -9,9 +9,19 @@
  */
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
-import { O_CREAT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY } from '../sys/constants.ts';
+import { O_CREAT, O_DIRECT, O_EXCL, O_NONBLOCK, O_RDONLY, O_WRONLY } from '../sys/constants.ts';
 import { EEXIST, EINVAL, ENOSYS, errnoError } from '../sys/errno.ts';
-import { linkAt, openAt, renameAt, Stat, seekData, statAt, statFd, unlinkAt } from '../sys/files.ts';
+import {
+  linkAt,
+  openAt,
+  renameAt,
+  resizeFile,
+  Stat,
+  seekData,
+  statAt,
+  statFd,
+  unlinkAt,
+} from '../sys/files.ts';
 import type { Directories, Directory } from './restore-directory.ts';
 import { exists, type Links, replace } from './restore-link.ts';
 import type { Metadata } from './restore-metadata.ts';
@@ -32,6 +42,8 @@ export class LargeFile {
   /** what it is written to; undefined where an existing file is compared */
   readonly temporary: Buffer | undefined;
   fd = -1;
+  /** opened another time, to write past the page cache; -1 where that cannot be done */
+  direct = -1;
   /** parts that are still to come, the planning of them included */
   pending = 1;
   /** parts that hands are writing: it stays open */
@@ -267,8 +279,10 @@ export class Files {
 
   #close(file: LargeFile): void {
     if (!this.#open.delete(file)) return;
-    const { fd } = file;
+    const { fd, direct } = file;
     file.fd = -1;
+    file.direct = -1;
+    if (direct >= 0) fs.closeSync(direct);
     fs.closeSync(fd);
   }
 
@@ -280,11 +294,19 @@ export class Files {
       this.#open.add(file);
       return file.fd;
     }
+    const flags = file.temporary === undefined ? O_RDONLY | O_NONBLOCK : O_WRONLY | O_NONBLOCK;
+    const fd = this.#again(file, flags);
+    if (fd < 0) throw errnoError(fd, 'openat', '');
+    this.#keep(file, fd);
+    return fd;
+  }
+
+  /** Opens the file another time: a descriptor or -errno. Throws if its name is another's now. */
+  #again(file: LargeFile, flags: number): number {
     const dirfd = this.#writing.directories.open(file.directory);
     const name = file.temporary ?? this.#load(file).name();
-    const flags = file.temporary === undefined ? O_RDONLY | O_NONBLOCK : O_WRONLY | O_NONBLOCK;
     const fd = openAt(dirfd, name, flags);
-    if (fd < 0) throw errnoError(fd, 'openat', '');
+    if (fd < 0) return fd;
     const stat = this.#stat;
     const isSame =
       statFd(fd, stat) === 0 &&
@@ -292,12 +314,9 @@ export class Files {
       stat.inoHigh === file.inoHigh &&
       stat.devMajor === file.devMajor &&
       stat.devMinor === file.devMinor;
-    if (!isSame) {
-      fs.closeSync(fd);
-      throw new Failure('open', name.toString(), { cause: 'it was replaced meanwhile' });
-    }
-    this.#keep(file, fd);
-    return fd;
+    if (isSame) return fd;
+    fs.closeSync(fd);
+    throw new Failure('open', name.toString(), { cause: 'it was replaced meanwhile' });
   }
 
   #load(file: LargeFile): EntryReader {
@@ -309,6 +328,7 @@ export class Files {
     if (file.failure !== undefined || file.temporary === undefined) return undefined;
     try {
       const fd = this.#descriptor(file);
+      if (file.lent === 0 && file.direct < 0) this.#openDirect(file);
       file.lent++;
       return fd;
     } catch (error) {
@@ -319,6 +339,13 @@ export class Files {
 
   giveBack(file: LargeFile): void {
     file.lent--;
+  }
+
+  /** Makes ready what is lent for writing past the page cache. */
+  #openDirect(file: LargeFile): void {
+    file.direct = this.#again(file, O_WRONLY | O_DIRECT);
+    // at its full length, so that parts can be written beside each other; whether it can have it is told at the end
+    if (file.direct >= 0) resizeFile(file.fd, this.#load(file).size);
   }
 
   /** Takes one part of the file. */

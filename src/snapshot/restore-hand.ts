@@ -10,14 +10,14 @@ import fs from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Failure } from '../error.ts';
 import { O_CREAT, O_EXCL, O_WRONLY } from '../sys/constants.ts';
-import { openAt, unlinkAt, writeMemory } from '../sys/files.ts';
+import { openAt, unlinkAt } from '../sys/files.ts';
 import { JobReader } from './restore-jobs.ts';
 import { Metadata, type Rights } from './restore-metadata.ts';
+import { DataWriter } from './restore-write.ts';
 import { EntryReader } from './tree.ts';
 
-const AT_POSITION = -1;
-
 const metadata = new Metadata(workerData as Rights);
+const writer = new DataWriter(() => performance.now());
 const entry = new EntryReader();
 
 /** Makes a file of all of the data; false where it is not there afterwards. */
@@ -28,7 +28,7 @@ function make(job: JobReader): boolean {
   const { buffer, nameStart, nameEnd } = entry;
   const fd = openAt(dirfd, buffer, O_WRONLY | O_CREAT | O_EXCL, mode, nameStart, nameEnd);
   if (fd < 0) return false;
-  let isDone = writeMemory(fd, job.address, job.dataLength, AT_POSITION) === 0;
+  let isDone = writer.whole(fd, job.address, job.dataLength) === 0;
   isDone &&= metadata.complete(fd, entry, mode, newGid, hasDefaultAcl, () => '') === undefined;
   isDone = isClosed(fd) && isDone;
   if (!isDone) unlinkAt(dirfd, entry.name());
@@ -45,14 +45,15 @@ function isClosed(fd: number): boolean {
   }
 }
 
+function write({ descriptor, direct, address, dataLength, offset }: JobReader): boolean {
+  return writer.part(descriptor, direct, address, dataLength, offset) === 0;
+}
+
 function work(jobs: Uint8Array): Uint8Array {
   const job = new JobReader(jobs);
   const done: number[] = [];
   while (job.next()) {
-    const isDone = job.isWhole
-      ? make(job)
-      : writeMemory(job.descriptor, job.address, job.dataLength, job.offset) === 0;
-    done.push(isDone ? 1 : 0);
+    done.push((job.isWhole ? make(job) : write(job)) ? 1 : 0);
   }
   return Uint8Array.from(done);
 }

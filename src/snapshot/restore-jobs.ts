@@ -11,7 +11,8 @@
  *        4     4  descriptor: of the directory, or of the file
  *        8     8  f64: address of the data
  *       16     8  f64: where in the file the data goes
- *       24     8  f64: the group that a new file gets; -1 where that is not known
+ *       24     8  f64: the group that a new file gets; -1 where that is not known. For a part: another
+ *                 descriptor of the file, for writing past the page cache, or -1
  *       32     4  length of the data
  *       36     n  for a whole file: its entry in the snapshot
  */
@@ -58,9 +59,11 @@ export class JobWriter {
     this.#length += leaf.copy(this.#bytes, at + HEAD_BYTES, start, end);
   }
 
-  /** Data that goes to `offset` of an open file. */
-  part(fd: number, offset: number, address: number, dataLength: number): void {
-    this.#view.setFloat64(this.#head(PART, fd, address, dataLength) + 16, offset, true);
+  /** Data that goes to `offset` of an open file; `direct` is opened with O_DIRECT, or -1. */
+  part(fd: number, direct: number, offset: number, address: number, dataLength: number): void {
+    const at = this.#head(PART, fd, address, dataLength);
+    this.#view.setFloat64(at + 16, offset, true);
+    this.#view.setFloat64(at + 24, direct, true);
   }
 
   #head(kind: number, descriptor: number, address: number, dataLength: number): number {
@@ -122,6 +125,9 @@ export class JobReader {
     return this.#view.getFloat64(this.#at + 16, true);
   }
   get newGid(): number {
+    return this.#view.getFloat64(this.#at + 24, true);
+  }
+  get direct(): number {
     return this.#view.getFloat64(this.#at + 24, true);
   }
   get dataLength(): number {

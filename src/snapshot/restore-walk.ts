@@ -1,15 +1,15 @@
 /**
  * The walk of a restore: reads a directory's tree from its node down, makes the
  * directories and everything without contents at once, and plans the chunks of
- * files into windows. Called by restore.ts. The nodes of subdirectories are
- * asked for ahead, many at a time. Invariants: no recursion, and a bounded
+ * files into windows. Called by restore.ts. It asks for nodes in pre-order, as a
+ * source that sends them ahead expects. Invariants: no recursion, and a bounded
  * number of bytes of nodes in memory, whatever the depth and width of the tree;
  * a node that cannot be read costs what is below it, and nothing else.
  */
 import { setImmediate } from 'node:timers/promises';
 import { Failure } from '../error.ts';
 import { isUnreadable } from '../repository/problem.ts';
-import { CHUNK_TREE, type ChunkKind, type ChunkRef, type ChunkSource, ID_BYTES } from './chunks.ts';
+import { CHUNK_TREE, type ChunkRef, type ChunkSource, type TreeSource } from './chunks.ts';
 import { BlockReader, extents, INLINE_RECORDS_MAX } from './content.ts';
 import { LeafCursor } from './directory.ts';
 import type { Directories, Directory } from './restore-directory.ts';
@@ -22,50 +22,9 @@ import { DIRECTORY, EntryReader, FILE, FLAG_UNREADABLE } from './tree.ts';
 
 /** Leaves that are kept while their subdirectories are walked; beyond it they are read again. */
 const LEAVES_MAX_BYTES = 64 << 20;
-/** Nodes asked for ahead: of one directory, and in all. */
-const AHEAD_MAX = 64;
-const AHEAD_MAX_BYTES = 8 << 20;
-/** After so many leaves the event loop gets its turn, so that signals are heard. */
-const LEAVES_A_TURN = 256;
+/** After so many leaves the event loop gets its turn, so that signals are heard, and what was read goes on its way. */
+const LEAVES_A_TURN = 16;
 const EMPTY = Buffer.alloc(0);
-
-/** Nodes that were asked for before they are needed. */
-class Ahead implements ChunkSource {
-  readonly #source: ChunkSource;
-  readonly #nodes = new Map<string, { node: Promise<Buffer>; length: number }>();
-  #bytes = 0;
-
-  constructor(source: ChunkSource) {
-    this.#source = source;
-  }
-
-  get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
-    const key = id.toString('latin1', 0, ID_BYTES);
-    const found = kind === CHUNK_TREE ? this.#nodes.get(key) : undefined;
-    if (found === undefined || found.length !== length) return this.#source.get(kind, id, length);
-    this.#nodes.delete(key);
-    this.#bytes -= length;
-    return found.node;
-  }
-
-  /** Asks for a node, while at most `bytes` are out; false where that would be more. */
-  ask(ref: ChunkRef, bytes: number): boolean {
-    if (this.#bytes + ref.length > bytes) return false;
-    const key = ref.id.toString('latin1', 0, ID_BYTES);
-    if (this.#nodes.has(key)) return true;
-    const node = this.#source.get(CHUNK_TREE, ref.id, ref.length);
-    // whoever takes it hears of a failure; nobody may take it if the restore ends before
-    node.catch(() => undefined);
-    this.#nodes.set(key, { node, length: ref.length });
-    this.#bytes += ref.length;
-    return true;
-  }
-
-  /** Half of what is still allowed: however deep the walk is, something is left. */
-  get share(): number {
-    return this.#bytes + (AHEAD_MAX_BYTES - this.#bytes) / 2;
-  }
-}
 
 /** A directory in whose middle the walk is. */
 interface Frame {
@@ -75,14 +34,13 @@ interface Frame {
   /** the leaf that is being walked, and what names it; undefined where it has to be read again */
   leaf: Buffer | undefined;
   leafRef: ChunkRef;
-  /** where in it the entries of subdirectories are, and how many of them are done, and asked for */
+  /** where in it the entries of subdirectories are, and how many of them are done */
   subdirectories: number[];
   done: number;
-  asked: number;
 }
 
 export interface WalkParts {
-  readonly source: ChunkSource;
+  readonly source: ChunkSource | TreeSource;
   readonly directories: Directories;
   readonly files: Files;
   readonly links: Links;
@@ -94,30 +52,37 @@ export interface WalkParts {
 
 export class Walk {
   readonly #parts: WalkParts;
-  readonly #ahead: Ahead;
+  #nodes: ChunkSource;
   readonly #entries = new EntryReader();
-  readonly #asked = new EntryReader();
   readonly #block = new BlockReader();
   readonly #stack: Frame[] = [];
   #window: Window;
   #spare: Window;
   #flushing: Promise<void> | undefined;
+  #isReading = false;
   #leafBytes = 0;
   #leaves = 0;
 
   constructor(parts: WalkParts, windows: readonly [Window, Window]) {
     this.#parts = parts;
-    this.#ahead = new Ahead(parts.source);
+    this.#nodes = parts.source;
     [this.#window, this.#spare] = windows;
   }
 
   /** Restores what is in the directory whose node `ref` names into `directory`, as far as planning. */
   async contents(directory: Directory, ref: ChunkRef): Promise<void> {
-    this.#parts.directories.hold(directory);
+    const { source, directories } = this.#parts;
+    const ahead = 'below' in source ? source.below(ref) : undefined;
+    this.#nodes = ahead ?? source;
+    directories.hold(directory);
     this.#push(directory, ref);
-    for (let frame = this.#stack.at(-1); frame !== undefined; frame = this.#stack.at(-1)) {
-      if (frame.done < frame.subdirectories.length) await this.#descend(frame);
-      else await this.#nextLeaf(frame);
+    try {
+      for (let frame = this.#stack.at(-1); frame !== undefined; frame = this.#stack.at(-1)) {
+        if (frame.done < frame.subdirectories.length) await this.#descend(frame);
+        else await this.#nextLeaf(frame);
+      }
+    } finally {
+      ahead?.stop();
     }
   }
 
@@ -135,14 +100,14 @@ export class Walk {
 
   #push(directory: Directory, ref: ChunkRef): void {
     const own = { id: Buffer.from(ref.id), length: ref.length };
-    const cursor = new LeafCursor(this.#ahead, own);
+    const cursor = new LeafCursor(this.#nodes, own);
     const frame = { directory, cursor, ref: own, leaf: undefined, leafRef: own, subdirectories: [] };
-    this.#stack.push({ ...frame, done: 0, asked: 0 });
+    this.#stack.push({ ...frame, done: 0 });
   }
 
   #pop(frame: Frame): void {
     this.#stack.pop();
-    this.#leafBytes -= frame.leaf?.length ?? 0;
+    this.#leafBytes -= memoryOf(frame.leaf);
     frame.leaf = undefined;
     this.#parts.directories.release(frame.directory);
   }
@@ -150,11 +115,10 @@ export class Walk {
   async #nextLeaf(frame: Frame): Promise<void> {
     this.#parts.onLeaf();
     if (++this.#leaves % LEAVES_A_TURN === 0) await setImmediate();
-    this.#leafBytes -= frame.leaf?.length ?? 0;
+    this.#leafBytes -= memoryOf(frame.leaf);
     frame.leaf = undefined;
     frame.subdirectories = [];
     frame.done = 0;
-    frame.asked = 0;
     try {
       if (!(await frame.cursor.advance())) return this.#pop(frame);
     } catch (error) {
@@ -199,10 +163,10 @@ export class Walk {
     const { shard } = frame.cursor;
     frame.leafRef = shard === undefined ? frame.ref : { id: Buffer.from(shard.id()), length: shard.length };
     frame.leaf = leaf;
-    this.#leafBytes += leaf.length;
+    this.#leafBytes += memoryOf(leaf);
     for (const outer of this.#stack) {
       if (this.#leafBytes <= LEAVES_MAX_BYTES || outer === frame) return;
-      this.#leafBytes -= outer.leaf?.length ?? 0;
+      this.#leafBytes -= memoryOf(outer.leaf);
       outer.leaf = undefined;
     }
   }
@@ -215,7 +179,6 @@ export class Walk {
       leaf = await this.#parts.source.get(CHUNK_TREE, frame.leafRef.id, frame.leafRef.length);
       this.#retainAgain(frame, leaf);
     }
-    this.#ask(frame, leaf);
     const start = frame.subdirectories[frame.done++] ?? 0;
     const entry = this.#entries.loadRecord(leaf, start, start + leaf.readUInt32LE(start), true);
     const directory = this.#parts.directories.make(frame.directory, entry);
@@ -229,19 +192,7 @@ export class Walk {
 
   #retainAgain(frame: Frame, leaf: Buffer): void {
     frame.leaf = leaf;
-    this.#leafBytes += leaf.length;
-  }
-
-  #ask(frame: Frame, leaf: Buffer): void {
-    if (frame.asked > frame.done) return;
-    const { share } = this.#ahead;
-    const end = Math.min(frame.subdirectories.length, frame.done + AHEAD_MAX);
-    for (frame.asked = frame.done; frame.asked < end; frame.asked++) {
-      const start = frame.subdirectories[frame.asked] ?? 0;
-      const ref = this.#asked.loadRecord(leaf, start, start + leaf.readUInt32LE(start), true).directory();
-      if (ref !== undefined && !this.#ahead.ask(ref, share)) break;
-    }
-    frame.asked = Math.max(frame.asked, frame.done + 1);
+    this.#leafBytes += memoryOf(leaf);
   }
 
   #unreadable(directory: Directory): void {
@@ -282,7 +233,7 @@ export class Walk {
     }
     if (block.count === 1 && block.depth === 0 && block.next() && !block.isHole) {
       this.#window.addWhole(directory, entry, block.idStart, block.chunkLength);
-      return this.#window.full ? this.#swap() : undefined;
+      return this.#isDue ? this.#swap() : undefined;
     }
     const file = files.begin(directory, entry);
     return file === undefined ? undefined : this.#largeFile(file, entry.content());
@@ -295,7 +246,7 @@ export class Walk {
         if (file.failure !== undefined) break;
         if (id === undefined) files.hole(file, offset, offset + length);
         else this.#window.addPart(file, offset, id, 0, length);
-        if (this.#window.full) await this.#swap();
+        if (this.#isDue) await this.#swap();
       }
     } catch (error) {
       if (!isUnreadable(error)) throw error;
@@ -306,16 +257,29 @@ export class Walk {
     files.release(file);
   }
 
+  /** Whether the window is to be read: it is as large as the time allowed in which the other was. */
+  get #isDue(): boolean {
+    return this.#window.full || (!this.#isReading && this.#window.isWorthwhile);
+  }
+
   /** Begins to read the window, when the other has been read, and fills that. */
   async #swap(): Promise<void> {
     await this.#flushing;
     const full = this.#window;
     this.#window = this.#spare;
     this.#spare = full;
-    this.#flushing = full.flush();
+    this.#isReading = true;
+    this.#flushing = full.flush().finally(() => {
+      this.#isReading = false;
+    });
     // heard when it is awaited
     this.#flushing.catch(() => undefined);
   }
+}
+
+/** Bytes that a leaf keeps in memory: what it came in goes with it. */
+function memoryOf(leaf: Buffer | undefined): number {
+  return leaf?.buffer.byteLength ?? 0;
 }
 
 function missing(path: Buffer): Failure {

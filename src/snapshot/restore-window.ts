@@ -1,10 +1,10 @@
 /**
  * A window of a restore: chunks that the walk has found to be needed, and which
- * part of which file each one is. When it is full, it is read in the order in
- * which the chunks are in the repository, each chunk once, and handed to the
- * files, or to hands that make them. There are two: one is filled while the
- * other is read. Called by the walk. Invariant: its memory is bounded by the two limits below, whatever the
- * tree is; nothing is allocated per chunk.
+ * part of which file each one is. It is read in the order in which the chunks
+ * are in the repository, each chunk once, and handed to the files, or to hands
+ * that make them. There are two: one is filled while the other is read. Called
+ * by the walk. Invariant: its memory is bounded by the two limits below,
+ * whatever the tree is; nothing is allocated per chunk.
  */
 import type { Failure } from '../error.ts';
 import { addressOf } from '../sys/foreign.ts';
@@ -22,8 +22,8 @@ export const LEAVES_MAX_BYTES = 32 << 20;
 /** Places in the table of ids; a power of two, so that it is at most half full. */
 const TABLE_SIZE = 2 * PARTS_MAX;
 const NONE = -1;
-/** The first time it is full with these, so that reading begins soon; then with twice as many, each time. */
-const PARTS_FIRST = 1024;
+/** With these it is worth reading, when nothing else is read. */
+const PARTS_WORTHWHILE = 1024;
 
 /** Jobs that are put together for a hand, or on their way. */
 interface Batch {
@@ -48,9 +48,8 @@ export class Window {
   readonly #onChunk: () => void;
   readonly #jobs = new JobWriter();
   #batch: Batch | undefined;
-  /** parts of files, and with how many it is full */
+  /** parts of files */
   #parts = 0;
-  #partsMax = PARTS_FIRST;
   readonly #directoryOf: (Directory | undefined)[] = new Array(PARTS_MAX);
   /** a file that is this one chunk: the bounds of its entry in a leaf */
   readonly #leafOf: (Buffer | undefined)[] = new Array(PARTS_MAX);
@@ -74,7 +73,8 @@ export class Window {
   readonly #sortedLengths = new Uint32Array(PARTS_MAX);
   readonly #entry = new EntryReader();
   #leafBytes = 0;
-  #lastLeaf: Buffer | undefined;
+  /** what the leaf of the last file came in; many leaves may share it */
+  #lastMemory: ArrayBufferLike | undefined;
 
   /** @param onChunk called before each chunk is handed on; what it throws ends the restore */
   constructor(source: BulkSource, files: Files, directories: Directories, hands: Hands, onChunk: () => void) {
@@ -86,7 +86,11 @@ export class Window {
   }
 
   get full(): boolean {
-    return this.#parts >= this.#partsMax || this.#leafBytes >= LEAVES_MAX_BYTES;
+    return this.#parts >= PARTS_MAX || this.#leafBytes >= LEAVES_MAX_BYTES;
+  }
+
+  get isWorthwhile(): boolean {
+    return this.#parts >= PARTS_WORTHWHILE;
   }
 
   /** A file that is one chunk, whose id is at `idStart` of the entry's buffer. */
@@ -97,9 +101,10 @@ export class Window {
     this.#starts[part] = entry.start;
     this.#ends[part] = entry.end;
     this.#directories.hold(directory);
-    if (entry.buffer === this.#lastLeaf) return;
-    this.#lastLeaf = entry.buffer;
-    this.#leafBytes += entry.buffer.length;
+    const memory = entry.buffer.buffer;
+    if (memory === this.#lastMemory) return;
+    this.#lastMemory = memory;
+    this.#leafBytes += memory.byteLength;
   }
 
   /** A part of a longer file. */
@@ -253,7 +258,7 @@ export class Window {
   #handPart(file: LargeFile, part: number, data: Buffer): boolean {
     const fd = this.#files.lend(file);
     if (fd === undefined) return false;
-    this.#jobs.part(fd, this.#offsets[part] ?? 0, addressOf(data), data.length);
+    this.#jobs.part(fd, file.direct, this.#offsets[part] ?? 0, addressOf(data), data.length);
     return true;
   }
 
@@ -298,9 +303,8 @@ export class Window {
     this.#leafOf.fill(undefined, 0, this.#parts);
     this.#table.fill(NONE);
     this.#parts = 0;
-    this.#partsMax = Math.min(2 * this.#partsMax, PARTS_MAX);
     this.#chunks = 0;
     this.#leafBytes = 0;
-    this.#lastLeaf = undefined;
+    this.#lastMemory = undefined;
   }
 }

@@ -251,6 +251,11 @@ export function writeMemory(fd: number, address: number, lengthBytes: number, of
   return 0;
 }
 
+/** Cuts an open file off, or lengthens it by a hole: 0 or -errno. */
+export function resizeFile(fd: number, sizeBytes: number): number {
+  return syscall(NUMBERS.ftruncate, fd, sizeBytes);
+}
+
 /** Makes another name of a file (of a link itself, if it is one). 0 or -errno. */
 export function linkAt(fromDirfd: number, from: Name, toDirfd: number, to: Name): number {
   return (

@@ -214,3 +214,10 @@ export async function syscallOnPool(number: number, a = 0, b = 0): Promise<numbe
 export async function callNumberOnPool(target: Entry, ...values: readonly number[]): Promise<number> {
   return Number(await callOnPool(target.pointer, values, target.name));
 }
+
+const memcpy = entry('memcpy');
+
+/** Copies memory that does not move to other such memory, which must not overlap. */
+export function copyMemory(to: number, from: number, lengthBytes: number): void {
+  callNumber(memcpy, to, from, lengthBytes);
+}

@@ -71,6 +71,7 @@ function plant(original: string): void {
     fs.utimesSync(file, 1, -i * 1000.25);
   }
   fs.writeFileSync(path.join(original, 'large'), Buffer.alloc(40 * PART_BYTES + 77, 'large'));
+  fs.writeFileSync(path.join(original, 'one chunk'), Buffer.alloc(200_077, 'one chunk'));
   // more parts of one chunk than go to a hand at once, and few that go to another
   for (let i = 0; i < REPEATED; i++)
     fs.writeFileSync(
@@ -105,7 +106,7 @@ describe('a restore with hands', () => {
     const { counts, problems } = await pullTree(chunks, root, copy);
     assert.deepEqual(problems, []);
     assert.ok(chunks.handed > chunks.delivered / 4, `${chunks.handed} of ${chunks.delivered}`);
-    assert.equal(counts.files, FILES + 1 + REPEATED);
+    assert.equal(counts.files, FILES + 2 + REPEATED);
     assert.ok(described(copy) === described(original));
     execFileSync('diff', ['-r', '--no-dereference', original, copy]);
     assert.equal(scan(copy, new MemoryChunks()).id.toString('hex'), root.id.toString('hex'));

@@ -1,0 +1,85 @@
+/**
+ * Writes what a restore has in memory to open files, large data past the page
+ * cache: copying into fresh pages of it costs the kernel more than anything
+ * else of a restore. Called by restore-hand.ts, which may wait for the disk
+ * while others work. Invariant: a file has the same contents either way; the
+ * page cache does what the disk cannot do, or not fast enough.
+ */
+import { setDirect, writeMemory } from '../sys/files.ts';
+import { addressOf, copyMemory, pinned } from '../sys/foreign.ts';
+
+/** Less is copied in the time that waiting for the disk takes. */
+export const DIRECT_MIN_BYTES = 128 << 10;
+/** What the disk takes is at multiples of this, in the file and in memory: pages, and blocks of almost all file systems. */
+const BLOCK_BYTES = 4096;
+/** Data are copied to an aligned place, so much at a time. */
+const STAGE_BYTES = 1 << 20;
+/** A disk that has not taken so much a millisecond, over so much, gets what comes from the page cache. */
+const SLOW_BYTES_PER_MS = 200 << 10;
+const JUDGED_BYTES = 16 << 20;
+const AT_POSITION = -1;
+
+export class DataWriter {
+  readonly #now: () => number;
+  readonly #memory = pinned(STAGE_BYTES + BLOCK_BYTES);
+  readonly #stage = Math.ceil(addressOf(this.#memory) / BLOCK_BYTES) * BLOCK_BYTES;
+  #isDirect = true;
+  #bytes = 0;
+  #ms = 0;
+
+  /** @param now milliseconds since any moment */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Writes all of a file that is new, and that nobody else has open: 0 or -errno. */
+  whole(fd: number, address: number, lengthBytes: number): number {
+    if (!this.#isDirect || lengthBytes < DIRECT_MIN_BYTES || setDirect(fd, true) < 0)
+      return writeMemory(fd, address, lengthBytes, AT_POSITION);
+    const done = this.#past(fd, address, lengthBytes, 0);
+    const result = setDirect(fd, false);
+    return result < 0 ? result : writeMemory(fd, address + done, lengthBytes - done, done);
+  }
+
+  /**
+   * Writes a part of a file, at `offset`: 0 or -errno. `direct` is another descriptor of the file, opened with
+   * O_DIRECT, or -1.
+   */
+  part(fd: number, direct: number, address: number, lengthBytes: number, offset: number): number {
+    const begin = Math.ceil(offset / BLOCK_BYTES) * BLOCK_BYTES - offset;
+    if (!this.#isDirect || direct < 0 || lengthBytes - begin < DIRECT_MIN_BYTES)
+      return writeMemory(fd, address, lengthBytes, offset);
+    const head = writeMemory(fd, address, begin, offset);
+    if (head < 0) return head;
+    const done = begin + this.#past(direct, address + begin, lengthBytes - begin, offset + begin);
+    return writeMemory(fd, address + done, lengthBytes - done, offset + done);
+  }
+
+  /** Writes whole blocks past the page cache: how many bytes of the beginning are done. */
+  #past(fd: number, address: number, lengthBytes: number, offset: number): number {
+    const began = this.#now();
+    const wanted = lengthBytes - (lengthBytes % BLOCK_BYTES);
+    let done = 0;
+    while (done < wanted) {
+      const bytes = Math.min(STAGE_BYTES, wanted - done);
+      copyMemory(this.#stage, address + done, bytes);
+      if (writeMemory(fd, this.#stage, bytes, offset + done) < 0) {
+        // the page cache takes it, or says why it cannot be written
+        this.#isDirect = false;
+        return done;
+      }
+      done += bytes;
+    }
+    this.#judge(done, this.#now() - began);
+    return done;
+  }
+
+  #judge(bytes: number, ms: number): void {
+    this.#bytes += bytes;
+    this.#ms += ms;
+    if (this.#bytes < JUDGED_BYTES) return;
+    if (this.#bytes < this.#ms * SLOW_BYTES_PER_MS) this.#isDirect = false;
+    this.#bytes = 0;
+    this.#ms = 0;
+  }
+}
