@@ -11,11 +11,25 @@
 const fs = require('node:fs');
 const nodeModule = require('node:module');
 const path = require('node:path');
+const vm = require('node:vm');
 
 const ROOT = path.dirname(__dirname);
 const MODE_MASK = 0o7777;
 /** In the cache: which bundle there is, and of what. */
 const MANIFEST = 'client.json';
+
+/**
+ * In the cache: what V8 made of the bundle, with the functions that commands have
+ * used, behind a line of JSON that says which bundle and which commands. As the
+ * runtime keeps it by itself, no function would be in it that is first called
+ * after the bundle was loaded.
+ */
+const COMPILED = 'client.compiled';
+const HEAD_MAX_BYTES = 16_384;
+const NEWLINE = 10;
+
+/** Two of them wait for the daemon (src/ipc/stream.ts); as many as the runtime would have are left. */
+const POOL_THREADS = '6';
 
 /** The root directory of an installed package, and where it keeps what is compiled. */
 const PACKAGE = '/usr/lib/plakard';
@@ -80,19 +94,69 @@ async function newBundle(cache, main) {
   }
 }
 
+/** What V8 is to make of the bundle whose stamp that is, and the commands whose functions are in it. */
+function readCompiled(file, stamp) {
+  try {
+    const bytes = fs.readFileSync(file);
+    const end = bytes.subarray(0, HEAD_MAX_BYTES).indexOf(NEWLINE);
+    const head = JSON.parse(bytes.toString('utf8', 0, end));
+    if (JSON.stringify(head.stamp) !== JSON.stringify(stamp) || !Array.isArray(head.commands)) return undefined;
+    return { cachedData: bytes.subarray(end + 1), commands: head.commands };
+  } catch {
+    // there is none yet
+    return undefined;
+  }
+}
+
+/** There whole or not at all, also after a power loss. */
+function writeCompiled(file, stamp, commands, script) {
+  const unfinished = path.join(path.dirname(file), `client-${process.pid}.compiled`);
+  try {
+    const head = `${JSON.stringify({ stamp, commands })}\n`;
+    const data = Buffer.concat([Buffer.from(head), script.createCachedData()]);
+    fs.rmSync(unfinished, { force: true });
+    fs.writeFileSync(unfinished, data, { mode: 0o600, flag: 'wx', flush: true });
+    fs.renameSync(unfinished, file);
+  } catch {
+    // a full disk: the next start compiles again
+    fs.rmSync(unfinished, { force: true });
+  }
+}
+
+/** Runs the bundle; at the end of a command whose functions are not kept yet, they are. */
+function runBundle(bundle, cache) {
+  const { ctimeMs, size } = fs.statSync(bundle);
+  const stamp = [bundle, ctimeMs, size];
+  const file = cache && path.join(cache, COMPILED);
+  const kept = file && readCompiled(file, stamp);
+  // one line more than the file has would tell wrong lines of it
+  const text = `(function (exports, require, module, __filename, __dirname) {${fs.readFileSync(bundle, 'latin1')}\n})`;
+  const script = new vm.Script(text, { filename: bundle, cachedData: kept?.cachedData });
+  const isKept = kept !== undefined && !script.cachedDataRejected;
+  const commands = isKept ? kept.commands : [];
+  process.once('plakarctl over', (command) => {
+    if (file && !commands.includes(command)) writeCompiled(file, stamp, [...commands, command], script);
+  });
+  script.runInThisContext()(exports, require, module, bundle, path.dirname(bundle));
+}
+
 async function start() {
+  process.env.UV_THREADPOOL_SIZE = POOL_THREADS;
   const source = path.join(ROOT, 'src/plakarctl.ts');
   const isCheckout = fs.existsSync(source);
   const main = isCheckout ? source : path.join(ROOT, 'dist/plakarctl.js');
   // what the program sees as its own name
   process.argv[1] = main;
   const cache = cacheDirectory();
-  if (cache !== undefined) nodeModule.enableCompileCache(cache);
   let bundle = path.join(ROOT, 'dist/client.cjs');
   if (isCheckout) bundle = cache && (currentBundle(cache, main) ?? (await newBundle(cache, main)));
   else if (!fs.existsSync(bundle)) bundle = undefined;
-  if (bundle === undefined) await import(main);
-  else require(bundle);
+  if (bundle !== undefined) {
+    runBundle(bundle, cache);
+    return;
+  }
+  if (cache !== undefined) nodeModule.enableCompileCache(cache);
+  await import(main);
 }
 
 start();

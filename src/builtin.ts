@@ -4,6 +4,7 @@
  * and keys. Invariant: nothing is loaded here before it is used.
  */
 import type Crypto from 'node:crypto';
+import type Net from 'node:net';
 
 let loaded: typeof Crypto | undefined;
 
@@ -11,6 +12,11 @@ let loaded: typeof Crypto | undefined;
 export function crypto(): typeof Crypto {
   loaded ??= process.getBuiltinModule('node:crypto');
   return loaded;
+}
+
+/** As node:net, which takes as long: plakarctl's channels do without. */
+export function net(): typeof Net {
+  return process.getBuiltinModule('node:net');
 }
 
 /** As node:assert, which takes one, and has nothing to do where assertions hold. */

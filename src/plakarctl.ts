@@ -3,6 +3,7 @@
  * one command, and makes the exit code, here and nowhere else. What a command
  * needs is loaded by the command.
  */
+import type { EventEmitter } from 'node:events';
 import fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { argumentBytes, type CommandLine, parseArguments } from './client/arguments.ts';
@@ -46,6 +47,8 @@ async function main(): Promise<number> {
   }
   hearSignals(session);
   const failure = await runCommand(session, line);
+  // bin/client.cjs keeps what was compiled for it
+  (process as EventEmitter).emit('plakarctl over', line.command.name);
   return failure === undefined ? 0 : EXIT_CODES[kindOf(failure)];
 }
 

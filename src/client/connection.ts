@@ -10,6 +10,7 @@ import { Channel } from '../ipc/channel.ts';
 import { connect } from '../ipc/connect.ts';
 import type { MessageType, Received } from '../ipc/message.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
+import { pooledStream } from '../ipc/stream.ts';
 import { OPEN, OPENED, PROBLEM, PROGRESS } from '../messages/client.ts';
 import type { Output } from './output.ts';
 import { PROBLEM_EVENT } from './problems.ts';
@@ -61,7 +62,10 @@ export class Connection {
   /** Connects to the control socket at `path`. Rejects with a Failure that says what to do. */
   static open(path: string, output: Output): Connection {
     try {
-      return new Connection(new Channel(connect(path, CONNECT_TIMEOUT_MS), { name: 'plakard' }), output);
+      return new Connection(
+        new Channel(connect(path, CONNECT_TIMEOUT_MS), { name: 'plakard', stream: pooledStream }),
+        output,
+      );
     } catch (error) {
       throw connectFailure(error);
     }

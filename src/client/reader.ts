@@ -7,6 +7,7 @@
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
 import { Channel } from '../ipc/channel.ts';
+import { pooledStream } from '../ipc/stream.ts';
 import {
   HEADER,
   HEADERS,
@@ -93,7 +94,7 @@ export class Reader implements BulkSource, TreeSource {
     this.#ring = mapRing(fds.ring, ringBytes);
     this.#channel = new Channel(
       { stream: fds.stream, descriptors: fds.descriptors },
-      { name: `repository ${repository}` },
+      { name: `repository ${repository}`, stream: pooledStream },
     );
     this.#queue = new ReadQueue({ ring: this.#ring, read: (entries) => this.#read(entries) });
     this.#channel.handler(TREE_NODES, ({ payload }) => {

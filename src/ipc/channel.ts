@@ -10,8 +10,7 @@
  * no descriptor that came is left open.
  */
 
-import net from 'node:net';
-import { assert } from '../builtin.ts';
+import { assert, net } from '../builtin.ts';
 import { Failure, toWire } from '../error.ts';
 import { closeAll, socketpair } from '../sys/socket.ts';
 import { trace, tracing } from '../trace.ts';
@@ -21,6 +20,7 @@ import { Breach, ERROR, HEADER_BYTES, type MessageType, type Received } from './
 import { Outgoing } from './outgoing.ts';
 import { decode, encode } from './payload.ts';
 import { PENDING_MAX, Queries } from './queries.ts';
+import type { Stream } from './stream.ts';
 
 const QUEUE_MAX_BYTES_DEFAULT = 8 << 20;
 /** Most handlers of one channel that have not returned; reading stops meanwhile. */
@@ -54,6 +54,8 @@ export interface ChannelOptions {
   readonly name: string;
   /** What may be queued for the peer; default 8 MiB. */
   readonly queueMaxBytes?: number;
+  /** Makes the stream, of a descriptor that it takes over; default a net.Socket. */
+  readonly stream?: (fd: number) => Stream;
   /** Called once if the channel ends by a failure, before `dispatch` rejects. */
   readonly onFatal?: (error: Failure) => void;
 }
@@ -78,10 +80,14 @@ interface Registered {
 
 const NONE: readonly number[] = [];
 
+function socketOf(fd: number): Stream {
+  return new (net().Socket)({ fd, readable: true, writable: true });
+}
+
 export class Channel {
   /** The peer's name. */
   readonly name: string;
-  readonly #socket: net.Socket;
+  readonly #socket: Stream;
   readonly #descriptors: number;
   readonly #outgoing: Outgoing;
   readonly #reader: FrameReader;
@@ -103,7 +109,7 @@ export class Channel {
     this.name = options.name;
     this.#onFatal = options.onFatal;
     this.#descriptors = ends.descriptors;
-    this.#socket = new net.Socket({ fd: ends.stream, readable: true, writable: true });
+    this.#socket = (options.stream ?? socketOf)(ends.stream);
     this.#socket.on('error', () => this.#end());
     this.#socket.on('close', () => this.#end());
     const queueMaxBytes = options.queueMaxBytes ?? QUEUE_MAX_BYTES_DEFAULT;

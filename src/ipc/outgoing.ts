@@ -8,10 +8,10 @@
  * here once it is written.
  */
 import fs from 'node:fs';
-import type { Socket } from 'node:net';
 import { Failure } from '../error.ts';
 import { closeAll, duplicate } from '../sys/socket.ts';
 import { sendBatch } from './batch.ts';
+import type { Stream } from './stream.ts';
 
 /** Frames up to this are copied together; a longer one is written from where it is. */
 const COPY_MAX_BYTES = 4096;
@@ -55,7 +55,7 @@ function gather(frames: readonly Buffer[]): Buffer[] {
 }
 
 export class Outgoing {
-  readonly #socket: Socket;
+  readonly #socket: Stream;
   readonly #descriptors: number;
   readonly #queueMaxBytes: number;
   readonly #onError: (error: unknown) => void;
@@ -76,7 +76,7 @@ export class Outgoing {
   #idled: (() => void) | undefined;
   #closed = false;
 
-  constructor(socket: Socket, descriptors: number, queueMaxBytes: number, onError: (error: unknown) => void) {
+  constructor(socket: Stream, descriptors: number, queueMaxBytes: number, onError: (error: unknown) => void) {
     this.#socket = socket;
     this.#descriptors = descriptors;
     this.#queueMaxBytes = queueMaxBytes;

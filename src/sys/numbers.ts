@@ -2,7 +2,6 @@
  * System call numbers, of asm/unistd.h, for the two architectures that plakard
  * runs on. Used by src/sys, and by privsep to write its seccomp profiles.
  */
-import { arch } from 'node:process';
 import { Failure } from '../error.ts';
 
 const X64 = {
@@ -16,9 +15,11 @@ const X64 = {
   bind: 49,
   listen: 50,
   connect: 42,
+  sendto: 44,
   recvfrom: 45,
   sendmsg: 46,
   recvmsg: 47,
+  shutdown: 48,
   socketpair: 53,
   setsockopt: 54,
   getsockopt: 55,
@@ -119,9 +120,11 @@ const ARM64: Readonly<Record<SystemCall, number>> = {
   listen: 201,
   socketpair: 199,
   connect: 203,
+  sendto: 206,
   recvfrom: 207,
   setsockopt: 208,
   getsockopt: 209,
+  shutdown: 210,
   sendmsg: 211,
   recvmsg: 212,
   munmap: 215,
@@ -141,6 +144,7 @@ const ARM64: Readonly<Record<SystemCall, number>> = {
 };
 
 function table(): Readonly<Record<SystemCall, number>> {
+  const { arch } = process;
   if (arch === 'x64') return X64;
   if (arch === 'arm64') return ARM64;
   throw new Failure('start', arch, { cause: 'unsupported architecture', remedy: 'use x64 or arm64' });

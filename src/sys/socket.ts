@@ -29,10 +29,16 @@ const MSG_CTRUNC = 8;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const O_NONBLOCK = 0x800;
+const SHUT_RDWR = 2;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 
 /** Most data bytes beside descriptors. */
 const DATA_MAX_BYTES = 64;
+/** What is sent at once, at most, without waiting. */
+const NOW_MAX_BYTES = 4096;
 
 // struct msghdr, on both architectures (64-bit):
 //   0 name*  8 namelen  16 iov*  24 iovlen  32 control*  40 controllen  48 flags
@@ -46,6 +52,7 @@ const header = pinned(MSGHDR_BYTES);
 const vector = pinned(16);
 const content = pinned(DATA_MAX_BYTES);
 const control = pinned(CONTROL_BYTES);
+const outgoing = pinned(NOW_MAX_BYTES);
 const small = pinned(16);
 const smallLength = pinned(4);
 const address = pinned(112);
@@ -56,6 +63,7 @@ const CONTENT = addressOf(content);
 const SMALL = addressOf(small);
 const SMALL_LENGTH = addressOf(smallLength);
 const ADDRESS = addressOf(address);
+const OUTGOING = addressOf(outgoing);
 writeWord(header, addressOf(vector), 16);
 writeWord(header, 1, 24);
 writeWord(vector, CONTENT, 0);
@@ -169,6 +177,29 @@ export function peekMessage(socket: number, maxBytes: number): Buffer | undefine
   if (bytes === -EAGAIN) return undefined;
   if (bytes < 0) throw errnoError(bytes, 'recvfrom', `socket ${socket}`);
   return content.subarray(0, Math.min(bytes, wantBytes));
+}
+
+/** Has whoever reads from `fd`, or writes to it, wait. */
+export function setBlocking(fd: number): void {
+  const flags = check(syscall(NUMBERS.fcntl, fd, F_GETFL), 'fcntl', `descriptor ${fd}`);
+  check(syscall(NUMBERS.fcntl, fd, F_SETFL, flags & ~O_NONBLOCK), 'fcntl', `descriptor ${fd}`);
+}
+
+/**
+ * How many bytes a stream socket takes without waiting: none of what is longer
+ * than a few KiB, and none where something is wrong with the socket, which the
+ * next write will say.
+ */
+export function sendNow(socket: number, bytes: Uint8Array): number {
+  if (bytes.length > NOW_MAX_BYTES) return 0;
+  outgoing.set(bytes);
+  const sent = syscall(NUMBERS.sendto, socket, OUTGOING, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return Math.max(0, sent);
+}
+
+/** Ends both directions of a connected socket: who waits for it returns. What is wrong with it is no matter. */
+export function shutdownBoth(socket: number): void {
+  syscall(NUMBERS.shutdown, socket, SHUT_RDWR);
 }
 
 /** Another descriptor for the same open file, close-on-exec. */

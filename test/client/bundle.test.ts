@@ -250,6 +250,34 @@ describe('the launcher of plakarctl', () => {
       assert.equal(launch(), 'modules before src/late.ts one two\n');
     });
 
+  test('keeps what was compiled for each command, and uses it for that bundle alone', () => {
+    const compiled = path.join(cache, 'client.compiled');
+    const commands = (): string[] =>
+      JSON.parse(fs.readFileSync(compiled, 'latin1').split('\n', 1)[0] ?? '').commands;
+    const run = (event: string): string =>
+      execFileSync(path.join(tree, 'bin/plakarctl'), [event], options()).trim();
+    write('src/plakarctl.ts', "process.emit('plakarctl over', process.argv[2]); console.log('one');\n");
+    for (const command of ['ls', 'cat', 'ls']) assert.equal(run(command), 'one');
+    assert.deepEqual(commands(), ['ls', 'cat']);
+    assert.equal(fs.statSync(compiled).mode & 0o777, 0o600);
+    const before = fs.readFileSync(compiled);
+    assert.equal(run('ls'), 'one');
+    assert.deepEqual(fs.readFileSync(compiled), before);
+    // of the same length, and so the same to V8
+    write('src/plakarctl.ts', "process.emit('plakarctl over', process.argv[2]); console.log('two');\n");
+    assert.equal(run('cat'), 'two');
+    assert.deepEqual(commands(), ['cat']);
+    for (const spoilt of [Buffer.alloc(0), before, fs.readFileSync(compiled).subarray(0, -1000)]) {
+      fs.writeFileSync(compiled, spoilt);
+      assert.equal(run('cat'), 'two');
+      assert.deepEqual(commands(), ['cat']);
+    }
+    assert.deepEqual(
+      fs.readdirSync(cache).filter((name) => name.endsWith('compiled')),
+      ['client.compiled'],
+    );
+  });
+
   test('runs the bundle of dist, wherever that was put', () => {
     write('dist/plakarctl.js', "console.log('modules');\n");
     execFileSync(path.join(tree, 'bin/node'), [path.join(tree, 'scripts/bundle.ts')]);

@@ -3,11 +3,13 @@
  * back-pressure, and nothing left open on either side.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { Failure, describe as textOf } from '../../src/error.ts';
-import { Channel, channelPair } from '../../src/ipc/channel.ts';
-import { closeAll } from '../../src/sys/socket.ts';
+import { Channel, type ChannelOptions, channelPair } from '../../src/ipc/channel.ts';
+import { pooledStream } from '../../src/ipc/stream.ts';
+import { closeAll, socketpair } from '../../src/sys/socket.ts';
 import { type Other, startOther } from './other.ts';
 import * as types from './types.ts';
 
@@ -15,138 +17,149 @@ const openDescriptors = (): number => fs.readdirSync('/proc/self/fd').length;
 const EMPTY = Buffer.alloc(0);
 
 /** Both ends of a channel in this process. */
-function pair(queueMaxBytes?: number): [Channel, Channel] {
+function pair(queueMaxBytes?: number, more: Partial<ChannelOptions> = {}): [Channel, Channel] {
   const [a, b] = channelPair();
-  const limit = queueMaxBytes === undefined ? {} : { queueMaxBytes };
-  return [new Channel(a, { name: 'far', ...limit }), new Channel(b, { name: 'near', ...limit })];
+  const options = queueMaxBytes === undefined ? more : { ...more, queueMaxBytes };
+  return [new Channel(a, { ...options, name: 'far' }), new Channel(b, { ...options, name: 'near' })];
 }
 
-describe('with a process that answers', () => {
-  let other: Other;
-  let channel: Channel;
-  let ended: Promise<void>;
+/** Who a channel's stream is read and written by; undefined is its default. */
+const STREAMS = [
+  ['net', {}],
+  ['threads of the pool', { stream: pooledStream }],
+] as const;
 
-  before(() => {
-    other = startOther('echo');
-    channel = other.channel;
-    channel.handler(types.ECHO, (message) => channel.reply(message, types.ECHOED, message.payload));
-    ended = channel.dispatch();
-  });
-  after(async () => {
-    await other.end();
-    await ended;
-  });
+for (const [by, options] of STREAMS)
+  describe(`with a process that answers, by ${by}`, () => {
+    let other: Other;
+    let channel: Channel;
+    let ended: Promise<void>;
 
-  const count = async (): Promise<number> =>
-    (await channel.query(types.COUNT, {}, types.COUNTED)).payload.descriptors;
-
-  test('payloads of every size come back', async () => {
-    for (const size of [0, 1, 100, 4079, 4080, 4096, 65_519, 65_520, 65_536, 300_000, 1 << 20]) {
-      const data = Buffer.alloc(size, size % 251);
-      const { payload } = await channel.query(types.ECHO, { n: size, data }, types.ECHOED);
-      assert.equal(payload.n, size);
-      assert.ok(payload.data.equals(data));
-    }
-  });
-
-  test('much more than a socket holds is queued, and keeps its order', async () => {
-    const answers: number[] = [];
-    const all = Array.from({ length: 400 }, async (_, n) => {
-      const data = Buffer.alloc(n % 3 === 0 ? 16_000 : 10, n);
-      const { payload } = await channel.query(types.ECHO, { n, data }, types.ECHOED);
-      assert.ok(payload.data.equals(data));
-      answers.push(payload.n);
+    before(() => {
+      other = startOther('echo', options);
+      channel = other.channel;
+      channel.handler(types.ECHO, (message) => channel.reply(message, types.ECHOED, message.payload));
+      ended = channel.dispatch();
     });
-    await Promise.all(all);
-    assert.deepEqual(
-      answers,
-      Array.from({ length: 400 }, (_, n) => n),
-    );
-  });
-
-  test('queries cross both ways', async () => {
-    const all = Array.from({ length: 500 }, async (_, n) => {
-      const { payload } = await channel.query(types.CROSS, { n, data: EMPTY }, types.ECHOED);
-      assert.equal(payload.n, n + 1);
+    after(async () => {
+      await other.end();
+      await ended;
     });
-    await Promise.all(all);
-  });
 
-  test('the failure of a handler is the answer, and the channel lives', async () => {
-    await assert.rejects(channel.query(types.BREAK, { text: 'as it must' }, types.ECHOED), {
-      name: 'Failure',
-      message: 'as it must',
+    const count = async (): Promise<number> =>
+      (await channel.query(types.COUNT, {}, types.COUNTED)).payload.descriptors;
+
+    test('payloads of every size come back', async () => {
+      for (const size of [0, 1, 100, 4079, 4080, 4096, 65_519, 65_520, 65_536, 300_000, 1 << 20]) {
+        const data = Buffer.alloc(size, size % 251);
+        const { payload } = await channel.query(types.ECHO, { n: size, data }, types.ECHOED);
+        assert.equal(payload.n, size);
+        assert.ok(payload.data.equals(data));
+      }
     });
-    assert.ok((await count()) > 0);
-  });
 
-  test('a query ends at its timeout, by a failure that names type and peer', async () => {
-    const query = channel.query(types.SILENCE, {}, types.ECHOED, { timeoutMs: 5 });
-    await assert.rejects(query, (error) => {
-      assert.equal(textOf(error), 'query silence of peer echo: no answer within 5 ms');
-      return true;
-    });
-    assert.ok((await count()) > 0);
-  });
-
-  test('descriptors arrive as the files they are, in their order', async () => {
-    const [ours, theirs] = channelPair();
-    const fds = [ours.stream, theirs.descriptors, ours.descriptors, theirs.stream];
-    const inodes = fds.map((fd) => fs.fstatSync(fd).ino);
-    const reply = await channel.query(types.ECHO, { n: 0, data: EMPTY }, types.ECHOED, { fds, given: true });
-    assert.deepEqual(
-      reply.fds.map((fd) => fs.fstatSync(fd).ino),
-      inodes,
-    );
-    closeAll(reply.fds);
-  });
-
-  test('253 descriptors go in one message, 254 do not', async () => {
-    const fds = Array.from({ length: 253 }, () => 0);
-    const reply = await channel.query(types.ECHO, { n: 0, data: EMPTY }, types.ECHOED, { fds });
-    assert.equal(reply.fds.length, 253);
-    closeAll(reply.fds);
-    await assert.rejects(
-      channel.query(types.ECHO, { n: 0, data: EMPTY }, types.ECHOED, { fds: [...fds, 0] }),
-    );
-  });
-
-  test('10,000 messages with descriptors leave none open on either side', async () => {
-    const ours = openDescriptors();
-    const theirs = await count();
-    const file = fs.openSync('/proc/self/exe', 'r');
-    for (let done = 0; done < 10_000; done += 50) {
-      const round = Array.from({ length: 50 }, async (_, n) => {
-        const fds = n % 2 === 0 ? [file, file, file] : [file];
-        const reply = await channel.query(types.ECHO, { n, data: EMPTY }, types.ECHOED, { fds });
-        assert.equal(reply.fds.length, fds.length);
-        closeAll(reply.fds);
+    test('much more than a socket holds is queued, and keeps its order', async () => {
+      const answers: number[] = [];
+      const all = Array.from({ length: 400 }, async (_, n) => {
+        const data = Buffer.alloc(n % 3 === 0 ? 16_000 : 10, n);
+        const { payload } = await channel.query(types.ECHO, { n, data }, types.ECHOED);
+        assert.ok(payload.data.equals(data));
+        answers.push(payload.n);
       });
-      await Promise.all(round);
-    }
-    fs.closeSync(file);
-    assert.equal(await count(), theirs);
-    assert.equal(openDescriptors(), ours);
+      await Promise.all(all);
+      assert.deepEqual(
+        answers,
+        Array.from({ length: 400 }, (_, n) => n),
+      );
+    });
+
+    test('queries cross both ways', async () => {
+      const all = Array.from({ length: 500 }, async (_, n) => {
+        const { payload } = await channel.query(types.CROSS, { n, data: EMPTY }, types.ECHOED);
+        assert.equal(payload.n, n + 1);
+      });
+      await Promise.all(all);
+    });
+
+    test('the failure of a handler is the answer, and the channel lives', async () => {
+      await assert.rejects(channel.query(types.BREAK, { text: 'as it must' }, types.ECHOED), {
+        name: 'Failure',
+        message: 'as it must',
+      });
+      assert.ok((await count()) > 0);
+    });
+
+    test('a query ends at its timeout, by a failure that names type and peer', async () => {
+      const query = channel.query(types.SILENCE, {}, types.ECHOED, { timeoutMs: 5 });
+      await assert.rejects(query, (error) => {
+        assert.equal(textOf(error), 'query silence of peer echo: no answer within 5 ms');
+        return true;
+      });
+      assert.ok((await count()) > 0);
+    });
+
+    test('descriptors arrive as the files they are, in their order', async () => {
+      const [ours, theirs] = channelPair();
+      const fds = [ours.stream, theirs.descriptors, ours.descriptors, theirs.stream];
+      const inodes = fds.map((fd) => fs.fstatSync(fd).ino);
+      const reply = await channel.query(types.ECHO, { n: 0, data: EMPTY }, types.ECHOED, {
+        fds,
+        given: true,
+      });
+      assert.deepEqual(
+        reply.fds.map((fd) => fs.fstatSync(fd).ino),
+        inodes,
+      );
+      closeAll(reply.fds);
+    });
+
+    test('253 descriptors go in one message, 254 do not', async () => {
+      const fds = Array.from({ length: 253 }, () => 0);
+      const reply = await channel.query(types.ECHO, { n: 0, data: EMPTY }, types.ECHOED, { fds });
+      assert.equal(reply.fds.length, 253);
+      closeAll(reply.fds);
+      await assert.rejects(
+        channel.query(types.ECHO, { n: 0, data: EMPTY }, types.ECHOED, { fds: [...fds, 0] }),
+      );
+    });
+
+    test('10,000 messages with descriptors leave none open on either side', async () => {
+      const ours = openDescriptors();
+      const theirs = await count();
+      const file = fs.openSync('/proc/self/exe', 'r');
+      for (let done = 0; done < 10_000; done += 50) {
+        const round = Array.from({ length: 50 }, async (_, n) => {
+          const fds = n % 2 === 0 ? [file, file, file] : [file];
+          const reply = await channel.query(types.ECHO, { n, data: EMPTY }, types.ECHOED, { fds });
+          assert.equal(reply.fds.length, fds.length);
+          closeAll(reply.fds);
+        });
+        await Promise.all(round);
+      }
+      fs.closeSync(file);
+      assert.equal(await count(), theirs);
+      assert.equal(openDescriptors(), ours);
+    });
   });
-});
 
 describe('endings', () => {
-  test('the death of the peer rejects what waits, and dispatch resolves', async () => {
-    const other = startOther('echo');
-    const ended = other.channel.dispatch();
-    await other.channel.query(types.COUNT, {}, types.COUNTED);
-    const waiting = [
-      other.channel.query(types.SILENCE, {}, types.ECHOED),
-      other.channel.query(types.SILENCE, {}, types.ECHOED, { timeoutMs: 1_000_000 }),
-    ];
-    other.child.kill('SIGKILL');
-    for (const query of waiting) await assert.rejects(query, /query silence of peer echo/);
-    await ended;
-    assert.ok(other.channel.closed);
-    assert.throws(() => other.channel.message(types.NOTE, { text: '' }), /send note to peer echo/);
-    await assert.rejects(other.channel.query(types.SILENCE, {}, types.ECHOED), Failure);
-    await other.end();
-  });
+  for (const [by, options] of STREAMS)
+    test(`the death of the peer rejects what waits, and dispatch resolves, by ${by}`, async () => {
+      const other = startOther('echo', options);
+      const ended = other.channel.dispatch();
+      await other.channel.query(types.COUNT, {}, types.COUNTED);
+      const waiting = [
+        other.channel.query(types.SILENCE, {}, types.ECHOED),
+        other.channel.query(types.SILENCE, {}, types.ECHOED, { timeoutMs: 1_000_000 }),
+      ];
+      other.child.kill('SIGKILL');
+      for (const query of waiting) await assert.rejects(query, /query silence of peer echo/);
+      await ended;
+      assert.ok(other.channel.closed);
+      assert.throws(() => other.channel.message(types.NOTE, { text: '' }), /send note to peer echo/);
+      await assert.rejects(other.channel.query(types.SILENCE, {}, types.ECHOED), Failure);
+      await other.end();
+    });
 
   test('closing sends what is queued', async () => {
     const [a, b] = pair();
@@ -220,6 +233,38 @@ describe('endings', () => {
     }
     assert.equal(openDescriptors(), before);
   });
+
+  test('a stream that a thread waits for is closed when the thread is back, and says so', async () => {
+    const before = openDescriptors();
+    const [a, b] = socketpair('stream');
+    const [one, other] = [pooledStream(a), pooledStream(b)];
+    const heard: string[] = [];
+    const closed = [one, other].map((stream) => once(stream, 'close'));
+    one.on('data', () => heard.push('data'));
+    one.on('end', () => heard.push('end'));
+    // more than the kernel takes: a thread waits to write it
+    other.write(Buffer.alloc(4 << 20), () => heard.push('written'));
+    await once(one, 'data');
+    one.pause();
+    for (const stream of [one, other]) stream.destroy();
+    await Promise.all(closed);
+    assert.deepEqual(new Set(heard), new Set(['data']));
+    assert.equal(openDescriptors(), before);
+  });
+
+  test('a stream whose peer has gone says that it ended, and that it cannot be written', async () => {
+    const [a, b] = socketpair('stream');
+    const stream = pooledStream(a);
+    const [ended, failed] = [once(stream, 'end'), once(stream, 'error')];
+    stream.on('data', () => undefined);
+    fs.closeSync(b);
+    await ended;
+    stream.write(Buffer.alloc(10));
+    await failed.catch((error: unknown) => assert.equal(error, undefined));
+    const closed = once(stream, 'close');
+    stream.destroy();
+    await closed;
+  });
 });
 
 describe('a peer that never reads', () => {
@@ -277,30 +322,31 @@ describe('a peer that never reads', () => {
     assert.ok(openDescriptors() <= before, `${before} before, ${openDescriptors()} after`);
   });
 
-  test('when it reads again, everything comes, in its order, with its descriptors', async () => {
-    const [a, b] = pair();
-    const file = fs.openSync('/proc/self/exe', 'r');
-    const inode = fs.fstatSync(file).ino;
-    let sent = 0;
-    while (a.writable) a.message(types.NOTE, { text: String(sent++) }, sent % 3 === 0 ? [] : [file, file]);
-    fs.closeSync(file);
-    let got = 0;
-    const all = Promise.withResolvers<void>();
-    b.handler(types.NOTE, ({ payload, fds }) => {
-      assert.equal(payload.text, String(got++));
-      assert.equal(fds.length, got % 3 === 0 ? 0 : 2);
-      for (const fd of fds) assert.equal(fs.fstatSync(fd).ino, inode);
-      closeAll(fds);
-      if (got === sent) all.resolve();
+  for (const [by, options] of STREAMS)
+    test(`when it reads again, everything comes, in its order, with its descriptors, by ${by}`, async () => {
+      const [a, b] = pair(undefined, options);
+      const file = fs.openSync('/proc/self/exe', 'r');
+      const inode = fs.fstatSync(file).ino;
+      let sent = 0;
+      while (a.writable) a.message(types.NOTE, { text: String(sent++) }, sent % 3 === 0 ? [] : [file, file]);
+      fs.closeSync(file);
+      let got = 0;
+      const all = Promise.withResolvers<void>();
+      b.handler(types.NOTE, ({ payload, fds }) => {
+        assert.equal(payload.text, String(got++));
+        assert.equal(fds.length, got % 3 === 0 ? 0 : 2);
+        for (const fd of fds) assert.equal(fs.fstatSync(fd).ino, inode);
+        closeAll(fds);
+        if (got === sent) all.resolve();
+      });
+      const [endedA, endedB] = [a.dispatch(), b.dispatch()];
+      await Promise.race([all.promise, endedA, endedB]);
+      assert.equal(got, sent);
+      assert.ok(sent > 300, `${sent} were sent`);
+      await a.drained();
+      a.close();
+      await Promise.all([endedA, endedB]);
     });
-    const [endedA, endedB] = [a.dispatch(), b.dispatch()];
-    await Promise.race([all.promise, endedA, endedB]);
-    assert.equal(got, sent);
-    assert.ok(sent > 300, `${sent} were sent`);
-    await a.drained();
-    a.close();
-    await Promise.all([endedA, endedB]);
-  });
 
   test('one who asks and never reads the answers ends its own channel', async () => {
     const [a, b] = pair(1 << 20);
