@@ -9,7 +9,7 @@ import { setDirect, writeMemory } from '../sys/files.ts';
 import { addressOf, copyMemory, pinned } from '../sys/foreign.ts';
 
 /** Less is copied in the time that waiting for the disk takes. */
-export const DIRECT_MIN_BYTES = 128 << 10;
+export const DIRECT_MIN_BYTES = 64 << 10;
 /** What the disk takes is at multiples of this, in the file and in memory: pages, and blocks of almost all file systems. */
 const BLOCK_BYTES = 4096;
 /** Data are copied to an aligned place, so much at a time. */
