@@ -22,7 +22,8 @@ const MANIFEST = 'client.json';
  * In the cache: what V8 made of the bundle, with the functions that commands have
  * used, behind a line of JSON that says which bundle and which commands. As the
  * runtime keeps it by itself, no function would be in it that is first called
- * after the bundle was loaded.
+ * after the bundle was loaded. It is there twice: V8 runs what it is given, and a
+ * byte that the disk has lost may be anything; to compare takes the least time.
  */
 const COMPILED = 'client.compiled';
 const HEAD_MAX_BYTES = 16_384;
@@ -101,7 +102,9 @@ function readCompiled(file, stamp) {
     const end = bytes.subarray(0, HEAD_MAX_BYTES).indexOf(NEWLINE);
     const head = JSON.parse(bytes.toString('utf8', 0, end));
     if (JSON.stringify(head.stamp) !== JSON.stringify(stamp) || !Array.isArray(head.commands)) return undefined;
-    return { cachedData: bytes.subarray(end + 1), commands: head.commands };
+    const middle = (end + 1 + bytes.length) / 2;
+    const cachedData = bytes.subarray(end + 1, middle);
+    return cachedData.equals(bytes.subarray(middle)) ? { cachedData, commands: head.commands } : undefined;
   } catch {
     // there is none yet
     return undefined;
@@ -113,7 +116,8 @@ function writeCompiled(file, stamp, commands, script) {
   const unfinished = path.join(path.dirname(file), `client-${process.pid}.compiled`);
   try {
     const head = `${JSON.stringify({ stamp, commands })}\n`;
-    const data = Buffer.concat([Buffer.from(head), script.createCachedData()]);
+    const compiled = script.createCachedData();
+    const data = Buffer.concat([Buffer.from(head), compiled, compiled]);
     fs.rmSync(unfinished, { force: true });
     fs.writeFileSync(unfinished, data, { mode: 0o600, flag: 'wx', flush: true });
     fs.renameSync(unfinished, file);

@@ -267,7 +267,14 @@ describe('the launcher of plakarctl', () => {
     write('src/plakarctl.ts', "process.emit('plakarctl over', process.argv[2]); console.log('two');\n");
     assert.equal(run('cat'), 'two');
     assert.deepEqual(commands(), ['cat']);
-    for (const spoilt of [Buffer.alloc(0), before, fs.readFileSync(compiled).subarray(0, -1000)]) {
+    const kept = fs.readFileSync(compiled);
+    const flipped = Array.from({ length: 5 }, (_, i) => {
+      const bytes = Buffer.from(kept);
+      const at = Math.floor((kept.length * (i + 5)) / 10);
+      bytes[at] = (bytes[at] ?? 0) ^ 1;
+      return bytes;
+    });
+    for (const spoilt of [Buffer.alloc(0), before, kept.subarray(0, -1000), ...flipped]) {
       fs.writeFileSync(compiled, spoilt);
       assert.equal(run('cat'), 'two');
       assert.deepEqual(commands(), ['cat']);
