@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { after, describe, test } from 'node:test';
 import { describe as describeError, Failure } from '../../src/error.ts';
 import { CHUNK_DATA, CHUNK_TREE } from '../../src/keys/derive.ts';
+import { SEGMENT_TARGET_BYTES } from '../../src/repository/constants.ts';
 import { connectPeers } from './peers.ts';
 
 /** Bytes that nothing deduplicates, from a seed. */
@@ -11,6 +12,11 @@ function bytesOf(seed: string, length: number): Buffer {
   const data = Buffer.alloc(length);
   for (let i = 0; i < length; i++) data[i] = (digest[i & 31] ?? 0) ^ (i >> 5) ^ (i * 31);
   return data;
+}
+
+/** How many chunks of a length are in a segment: the last may be a quarter too long for it. */
+function chunksOfSegment(length: number): number {
+  return Math.floor(SEGMENT_TARGET_BYTES / length + 1 / 4);
 }
 
 async function putAll(
@@ -39,8 +45,7 @@ describe('SegmentStore', () => {
     await peers.store.flush(peers.store.generation);
     assert.equal(peers.store.totals.chunks, 64);
     assert.equal(peers.store.totals.addedBytes, 64 * 200_000);
-    // segments are closed at 1 MiB, so five or six chunks are in each
-    assert.ok(peers.segments.length >= 64 / 6 && peers.segments.length <= 64 / 5 + 1);
+    assert.equal(peers.segments.length, Math.ceil(64 / chunksOfSegment(200_000)));
     assert.equal(
       peers.segments.reduce((sum, raw) => sum + raw.readUInt32LE(raw.length - 4), 0),
       64,
@@ -94,8 +99,9 @@ describe('SegmentStore', () => {
 });
 
 describe('SegmentFetcher', () => {
-  test('many readers share few slots, and each gets its own bytes', async () => {
+  test('many readers share few slots, and each gets its own bytes', async (t) => {
     const peers = connectPeers(2);
+    t.after(() => peers.close());
     const ids = await putAll(peers, 60, 300_000);
     await peers.store.flush(peers.store.generation);
     const order = ids.map((_, i) => (i * 37) % ids.length);
@@ -103,24 +109,24 @@ describe('SegmentFetcher', () => {
       order.map((i) => peers.fetcher.get(CHUNK_DATA, ids[i] ?? Buffer.alloc(32), 300_000)),
     );
     for (const [at, i] of order.entries()) assert.ok(got[at]?.equals(bytesOf(`chunk ${i}`, 300_000)));
-    peers.close();
   });
 
-  test('a segment that cannot be had fails its readers, and gives the slot back', async () => {
+  test('a segment that cannot be had fails its readers, and gives the slot back', async (t) => {
     const peers = connectPeers(1);
+    t.after(() => peers.close());
     const ids = await putAll(peers, 20, 300_000);
     await peers.store.flush(peers.store.generation);
     peers.broken.add(0);
     const results = await Promise.allSettled(ids.map((id) => peers.fetcher.get(CHUNK_DATA, id, 300_000)));
     const failed = results.filter(({ status }) => status === 'rejected').length;
-    assert.ok(failed >= 3 && failed <= 4, `${failed} chunks were in the broken segment`);
+    assert.equal(failed, chunksOfSegment(300_000));
     peers.broken.clear();
     for (const id of ids) await peers.fetcher.get(CHUNK_DATA, id, 300_000);
-    peers.close();
   });
 
-  test('bytes that are not what their id says do not leave', async () => {
+  test('bytes that are not what their id says do not leave', async (t) => {
     const peers = connectPeers(1);
+    t.after(() => peers.close());
     const [id = Buffer.alloc(32)] = await putAll(peers, 1, 5000);
     await peers.store.flush(peers.store.generation);
     const [segment] = peers.segments;
@@ -130,15 +136,14 @@ describe('SegmentFetcher', () => {
     segment[1234] ^= 1;
     await assert.rejects(peers.fetcher.get(CHUNK_TREE, id, 5000), { kind: 'damaged' });
     await assert.rejects(peers.fetcher.get(CHUNK_DATA, id, 4999), { kind: 'damaged' });
-    peers.close();
   });
 
-  test('an answer that nobody asked for is refused', () => {
+  test('an answer that nobody asked for is refused', (t) => {
     const peers = connectPeers(1);
+    t.after(() => peers.close());
     assert.throws(
       () => peers.fetcher.fetched(99, 10),
       (error) => /nobody asked/.test(describeError(error)),
     );
-    peers.close();
   });
 });
