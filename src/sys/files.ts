@@ -21,7 +21,7 @@ import {
   O_PATH,
   RENAME_NOREPLACE,
 } from './constants.ts';
-import { EINVAL, ENOSYS } from './errno.ts';
+import { EINVAL, EIO, ENOSYS } from './errno.ts';
 import { addressOf, pinned, syscall, writeWord } from './foreign.ts';
 import { NAME, type Name, putName, putSecondName, SECOND_NAME } from './names.ts';
 import { NUMBERS } from './numbers.ts';
@@ -245,7 +245,8 @@ export function writeMemory(fd: number, address: number, lengthBytes: number, of
       offset < 0
         ? syscall(NUMBERS.write, fd, address + done, left)
         : syscall(NUMBERS.pwrite64, fd, address + done, left, offset + done);
-    if (written < 0) return written;
+    // nothing written, and no error either, would go on for ever
+    if (written <= 0) return written || -EIO;
     done += written;
   }
   return 0;
