@@ -98,6 +98,20 @@ source "both" { path "${OLD}", path "${rig.path('changing')}" }`);
     assert.deepEqual(tagged, []);
   });
 
+  test('ls shows what others add and remove, whatever was listed before', async () => {
+    const before = await rig.ok('ls');
+    const newest = before.trimEnd().split('\n').at(-1)?.split(/ +/)[1] ?? '';
+    const [header, aside] = [rig.path('repository', 'snapshots', newest), rig.path('aside')];
+    for (let round = 0; round < 2; round++) {
+      assert.equal(await rig.ok('ls'), before);
+      fs.renameSync(header, aside);
+      const without = await rig.ok('ls');
+      assert.ok(before.startsWith(without) && !without.includes(newest), without);
+      fs.renameSync(aside, header);
+      assert.equal(await rig.ok('ls'), before);
+    }
+  });
+
   test('snapshots are named by an unambiguous prefix, in any case, or latest', async () => {
     await rig.push();
     for (const name of [first.slice(0, 8), first.toUpperCase(), first])

@@ -50,6 +50,8 @@ export class Catalog {
   readonly #void = new Set<string>();
   #damaged: ReadonlyMap<string, string> = new Map();
   #ordered: Snapshot[] = [];
+  /** the names that storage had for #ordered, in its order; undefined where they were not all opened */
+  #listed: string | undefined;
 
   constructor(storage: Channel, crypto: Channel) {
     this.#storage = storage;
@@ -65,11 +67,14 @@ export class Catalog {
   forget(): void {
     this.#known.clear();
     this.#void.clear();
+    this.#listed = undefined;
   }
 
-  /** All snapshots, oldest first. */
+  /** All snapshots, oldest first: the same array for as long as they are the same. */
   async list(): Promise<readonly Snapshot[]> {
     const { payload } = await this.#storage.query(NAMES, { kind: 'snapshots' }, NAMES_ARE);
+    const listed = payload.names.join(' ');
+    if (listed === this.#listed) return this.#ordered;
     const names = new Set(payload.names);
     const wanted = payload.names.filter((name) => !this.#known.has(name) && !this.#void.has(name));
     let changed = wanted.length > 0;
@@ -83,6 +88,8 @@ export class Catalog {
       this.#ordered = [...this.#known.values()].sort(
         (a, b) => a.header.time - b.header.time || (a.name < b.name ? -1 : 1),
       );
+    const isAll = names.size === this.#known.size && payload.names.every((name) => this.#known.has(name));
+    this.#listed = isAll ? listed : undefined;
     return this.#ordered;
   }
 
@@ -118,8 +125,12 @@ export class Catalog {
   }
 
   /** The snapshot that a person means: a UUID, an unambiguous prefix, or `latest`. */
-  async resolve(wanted: string, allowed: (snapshot: Snapshot) => boolean): Promise<Snapshot> {
-    const visible = (await this.list()).filter(allowed);
+  async resolve(
+    wanted: string,
+    allowed: (snapshot: Snapshot) => boolean,
+    list: Promise<readonly Snapshot[]> = this.list(),
+  ): Promise<Snapshot> {
+    const visible = (await list).filter(allowed);
     if (wanted === 'latest') return this.#latest(visible);
     const prefix = wanted.toLowerCase();
     const found =

@@ -3,7 +3,7 @@
  * the headers it may see and with verified chunks by id. See messages/reader.ts.
  * A client that breaks the rules loses its session, nobody else anything.
  */
-import { closeSync } from 'node:fs';
+import { closeSync, writeSync } from 'node:fs';
 import { Failure, toWire } from '../../error.ts';
 import { Channel, channelPair } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
@@ -54,8 +54,13 @@ interface Wanted {
   readonly at: number;
 }
 
+/** Chunks that are written to a session's ring; for more it is mapped. */
+const WRITTEN_MAX = 64;
+
 /** Rows that were made once: headers never change. */
 const rows = new WeakMap<Snapshot, Buffer>();
+/** All rows of a list that fits one page. */
+const pages = new WeakMap<readonly Snapshot[], Buffer>();
 
 function rowOf(snapshot: Snapshot): Buffer {
   let row = rows.get(snapshot);
@@ -66,12 +71,29 @@ function rowOf(snapshot: Snapshot): Buffer {
   return row;
 }
 
+/** As many rows from `from` on as fit one page, and how many these are. */
+function pageOf(all: readonly Snapshot[], from: number): { page: Buffer; count: number } {
+  const known = from === 0 ? pages.get(all) : undefined;
+  if (known !== undefined) return { page: known, count: all.length };
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for (let i = from; i < all.length; i++) {
+    const row = rowOf(all[i] as Snapshot);
+    if (bytes + row.length > ROWS_MAX_BYTES) break;
+    parts.push(row);
+    bytes += row.length;
+  }
+  const page = Buffer.concat(parts, bytes);
+  if (parts.length === all.length) pages.set(all, page);
+  return { page, count: parts.length };
+}
+
 type Near = NonNullable<PayloadOf<typeof HEADER.shape>['near']>;
 type Failed = PayloadOf<typeof READ_DONE.shape>['failed'];
 
 export class Session {
   readonly #channel: Channel;
-  /** mapped at the first READ: a list needs none, and each makes the collector look at its 16 MiB */
+  /** mapped for who reads much: a list needs none, and each makes the collector look at its 16 MiB */
   #ring: Buffer | undefined;
   #ringFd: number;
   readonly #catalog: Catalog;
@@ -80,7 +102,10 @@ export class Session {
   /** resolves when the client is gone and nothing is under way */
   readonly #idle = Promise.withResolvers<void>();
   readonly #trees = new Map<number, TreeAhead>();
+  #first: Promise<readonly Snapshot[]> | undefined;
   #reads = 0;
+  /** chunks that were written to the ring */
+  #written = 0;
 
   private constructor(
     channel: Channel,
@@ -94,6 +119,9 @@ export class Session {
     this.#catalog = catalog;
     this.#fetcher = fetcher;
     this.#sources = sources === undefined ? undefined : new Set(sources);
+    this.#first = catalog.list();
+    // who asks for it hears of it
+    this.#first.catch(() => undefined);
     channel.handler(LIST, (message) => this.#list(message));
     channel.handler(ROWS, (message) => this.#rows(message));
     channel.handler(RESOLVE, (message) => this.#resolve(message));
@@ -138,13 +166,20 @@ export class Session {
     }
   }
 
-  get #memory(): Buffer {
+  /** Puts a chunk where the client wants it in its ring. */
+  #put(data: Buffer, offset: number): void {
+    if (this.#ring === undefined && this.#written < WRITTEN_MAX) {
+      this.#written++;
+      for (let at = 0; at < data.length; )
+        at += writeSync(this.#ringFd, data, at, data.length - at, offset + at);
+      return;
+    }
     if (this.#ring === undefined) {
       this.#ring = mapShared(this.#ringFd, READER_RING_BYTES, 'write');
       closeSync(this.#ringFd);
       this.#ringFd = -1;
     }
-    return this.#ring;
+    data.copy(this.#ring, offset);
   }
 
   /** Reads ahead of a walk; a client that has enough of these gets none, and asks node by node. */
@@ -156,12 +191,25 @@ export class Session {
     tree.run({ id, length }).finally(() => this.#trees.delete(stream));
   }
 
+  /** All snapshots that the client may see. */
+  async #visible(): Promise<readonly Snapshot[]> {
+    const all = await this.#current();
+    return this.#sources === undefined ? all : all.filter((snapshot) => this.#allowed(snapshot));
+  }
+
+  /** The first list is that of the session's opening: it has been under way since then. */
+  #current(): Promise<readonly Snapshot[]> {
+    const first = this.#first;
+    this.#first = undefined;
+    return first ?? this.#catalog.list();
+  }
+
   #allowed(snapshot: Snapshot): boolean {
     return this.#sources === undefined || this.#sources.has(snapshot.header.source);
   }
 
   async #list(message: Received<PayloadOf<typeof LIST.shape>>): Promise<void> {
-    const all = (await this.#catalog.list()).filter((snapshot) => this.#allowed(snapshot));
+    const all = await this.#visible();
     const headers: Buffer[] = [];
     let bytes = 0;
     for (let i = message.payload.from; i < all.length && headers.length < PAGE_MAX; i++) {
@@ -174,21 +222,10 @@ export class Session {
   }
 
   async #rows(message: Received<PayloadOf<typeof ROWS.shape>>): Promise<void> {
-    const all = (await this.#catalog.list()).filter((snapshot) => this.#allowed(snapshot));
-    const page: Buffer[] = [];
-    let bytes = 0;
-    for (let i = message.payload.from; i < all.length; i++) {
-      const row = rowOf(all[i] as Snapshot);
-      if (bytes + row.length > ROWS_MAX_BYTES) break;
-      page.push(row);
-      bytes += row.length;
-    }
-    this.#channel.reply(message, ROWS_ARE, {
-      rows: Buffer.concat(page, bytes),
-      count: page.length,
-      total: all.length,
-      damaged: this.#damaged(),
-    });
+    const all = await this.#visible();
+    const { page, count } = pageOf(all, message.payload.from);
+    const damaged = this.#damaged();
+    this.#channel.reply(message, ROWS_ARE, { rows: page, count, total: all.length, damaged });
   }
 
   /** Who may see some sources only is not told of headers that nobody can open: they may be of others. */
@@ -203,6 +240,7 @@ export class Session {
     const found = await this.#catalog.resolve(
       snapshot,
       (candidate) => this.#allowed(candidate) && (source === undefined || candidate.header.source === source),
+      this.#current(),
     );
     const near = await this.#near(found.header.root);
     if (!this.#channel.closed) this.#channel.reply(message, HEADER, { header: found.encoded, near });
@@ -301,7 +339,7 @@ export class Session {
         try {
           const kind = (chunks[at] ?? 0) as ChunkKind;
           const data = this.#fetcher.extract(segment, kind, chunks, at + ID_AT, chunks.readUInt32LE(at + 4));
-          data.copy(this.#memory, chunks.readUInt32LE(at + 8));
+          this.#put(data, chunks.readUInt32LE(at + 8));
         } catch (error) {
           fail(failed, index, error);
         }
