@@ -14,7 +14,7 @@ import {
 } from '../snapshot/chunks.ts';
 import { LeafCursor } from '../snapshot/directory.ts';
 import { DIRECTORY, EntryReader, nodeHeight } from '../snapshot/tree.ts';
-import { isPlain } from './escape.ts';
+import { writePlain } from './line.ts';
 
 const LEAVES_MAX_BYTES = 64 << 20;
 const SLASH = 0x2f;
@@ -38,8 +38,8 @@ export interface BrowseOptions {
 export interface Path {
   /** The path's bytes. */
   readonly bytes: Buffer;
-  /** The path of what the entry is in, and a slash, where all of it is ASCII that prints as itself. */
-  readonly plainDirectory: string | undefined;
+  /** Writes it to `to` at `at` where all of it is ASCII that prints as itself, and fits: where it ends, or -1. */
+  writePlain(to: Buffer, at: number): number;
 }
 
 /** A directory in whose middle the walk is. */
@@ -50,8 +50,8 @@ interface Frame {
   readonly entries: EntryReader;
   /** Length of the directory's path, without a slash. */
   readonly pathBytes: number;
-  /** See Path; empty until it is asked for. */
-  plain: string | undefined;
+  /** Whether its path is ASCII that prints as itself; undefined until that is asked for. */
+  isPlain: boolean | undefined;
   /** What names the leaf, for reading it again. */
   leaf: ChunkRef;
   /** Bytes of the leaf that are held; 0 where there is none to go on with. */
@@ -64,7 +64,7 @@ interface Frame {
   lost: boolean;
 }
 
-const FRESH = { plain: '', held: 0, fresh: true, dropped: false, lost: false };
+const FRESH = { isPlain: undefined, held: 0, fresh: true, dropped: false, lost: false };
 
 class Walk implements Path {
   readonly #source: ChunkSource;
@@ -93,14 +93,19 @@ class Walk implements Path {
     return this.#path.subarray(0, end);
   }
 
-  get plainDirectory(): string | undefined {
+  writePlain(to: Buffer, at: number): number {
     const frame = this.#stack.at(-1);
-    if (frame === undefined) return undefined;
-    if (frame.plain === '') {
-      const text = this.#path.toString('latin1', 0, frame.pathBytes);
-      frame.plain = isPlain(text) ? `${text}/` : undefined;
-    }
-    return frame.plain;
+    if (frame === undefined) return -1;
+    const { pathBytes, entries } = frame;
+    const nameAt = at + pathBytes + 1;
+    if (nameAt > to.length || frame.isPlain === false) return -1;
+    // looked at for the first entry, and copied for each
+    if (frame.isPlain === undefined) {
+      frame.isPlain = writePlain(this.#path, 0, pathBytes, to, at) >= 0;
+      if (!frame.isPlain) return -1;
+    } else for (let i = 0; i < pathBytes; i++) to[at + i] = this.#path[i] as number;
+    to[nameAt - 1] = SLASH;
+    return writePlain(entries.buffer, entries.nameStart, entries.nameEnd, to, nameAt);
   }
 
   /** Waits only where there is something to wait for: most directories came ahead, and take no promise. */

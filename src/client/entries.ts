@@ -12,8 +12,9 @@ import {
   SYMLINK,
 } from '../snapshot/tree.ts';
 import type { Path } from './browse.ts';
-import { isPlain, nameFields, safeName } from './escape.ts';
+import { nameFields, safeName } from './escape.ts';
 import { formatBytes, formatMode, formatNanoseconds, formatTime } from './format.ts';
+import { OWNER_CHARS, SIZE_CHARS, writeHead, writePlain } from './line.ts';
 import type { EventType } from './output.ts';
 
 export interface EntryEvent {
@@ -24,8 +25,8 @@ export interface EntryEvent {
   readonly snapshot: string;
   /** What text output calls it: its name, or its path. */
   readonly shown: Buffer;
-  /** The same as it is printed, where the emitter knows. */
-  readonly plain?: string | undefined;
+  /** Writes the same to `to` at `at` where all of it prints as itself: where it ends, or -1. */
+  readonly writeShown?: (to: Buffer, at: number) => number;
 }
 
 /** What `ls` emits for each entry of a walk: one object, so that a path is made only where one is needed. */
@@ -49,12 +50,10 @@ export class Listing implements EntryEvent {
     return this.#byPath ? this.path : this.entry.name();
   }
 
-  get plain(): string | undefined {
-    const directory = this.#byPath ? this.at?.plainDirectory : '';
-    if (directory === undefined) return undefined;
+  writeShown(to: Buffer, at: number): number {
+    if (this.#byPath) return this.at?.writePlain(to, at) ?? -1;
     const { buffer, nameStart, nameEnd } = this.entry;
-    const name = buffer.toString('latin1', nameStart, nameEnd);
-    return isPlain(name) ? directory + name : undefined;
+    return writePlain(buffer, nameStart, nameEnd, to, at);
   }
 }
 
@@ -70,25 +69,8 @@ export const TYPE_NAMES = [
   'block device',
 ] as const;
 
-const OWNER_CHARS = 9;
-const SIZE_CHARS = 7;
-
 function isDevice(type: number): boolean {
   return type === CHARACTER_DEVICE || type === BLOCK_DEVICE;
-}
-
-let lastUid = -1;
-let lastGid = -1;
-let lastOwner = '';
-
-/** Most entries have their neighbour's owner. */
-function ownerText({ uid, gid }: EntryReader): string {
-  if (uid !== lastUid || gid !== lastGid) {
-    lastUid = uid;
-    lastGid = gid;
-    lastOwner = `${uid}:${gid}`.padEnd(OWNER_CHARS);
-  }
-  return lastOwner;
 }
 
 function sizeText(entry: EntryReader): string {
@@ -127,10 +109,26 @@ export const ENTRY: EventType<EntryEvent> = {
     const { entry } = event;
     const size = sizeText(entry).padStart(SIZE_CHARS);
     const target = entry.type === SYMLINK ? ` -> ${safeName(entry.target())}` : '';
-    const name = (event.plain ?? safeName(event.shown)) + target + remark(entry.flags);
-    return `${formatMode(entry.mode)} ${ownerText(entry)} ${size}  ${formatTime(entry.mtimeSec)}  ${name}`;
+    const name = safeName(event.shown) + target + remark(entry.flags);
+    const owner = `${entry.uid}:${entry.gid}`.padEnd(OWNER_CHARS);
+    return `${formatMode(entry.mode)} ${owner} ${size}  ${formatTime(entry.mtimeSec)}  ${name}`;
+  },
+  write: (event, to, at) => {
+    const { entry } = event;
+    if (event.writeShown === undefined) return -1;
+    const nameAt = writeHead(entry, to, at);
+    const end = nameAt < 0 ? -1 : event.writeShown(to, nameAt);
+    return end < 0 || entry.type !== SYMLINK ? end : writeTarget(entry, to, end);
   },
 };
+
+const ARROW = Buffer.from(' -> ');
+
+function writeTarget(entry: EntryReader, to: Buffer, at: number): number {
+  const target = entry.target();
+  const targetAt = writePlain(ARROW, 0, ARROW.length, to, at);
+  return targetAt < 0 ? -1 : writePlain(target, 0, target.length, to, targetAt);
+}
 
 /** The path alone: what find prints. */
 export const PATH: EventType<EntryEvent> = {

@@ -39,11 +39,6 @@ function escapeCharacter(character: string): string {
   return code < 0x80 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`;
 }
 
-/** Whether a name (its bytes as Latin-1) prints as it is. */
-export function isPlain(latin: string): boolean {
-  return PLAIN.test(latin);
-}
-
 /** Text of any origin made safe to print on one line. */
 export function safeText(text: string): string {
   return PLAIN.test(text) ? text : text.replace(UNSAFE, escapeCharacter);

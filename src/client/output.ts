@@ -19,6 +19,11 @@ export interface EventType<T> {
   readonly json: (event: T) => object;
   /** The line of text without its newline, or undefined where the event has none. */
   readonly text: (event: T) => string | undefined;
+  /**
+   * Writes the line of text as bytes to `to` at `at`, where it is simple and there is room: where it ends, or -1.
+   * For events of which there are very many.
+   */
+  readonly write?: (event: T, to: Buffer, at: number) => number;
   /** Printed to standard error in text: what is about the result, not the result. */
   readonly aside?: true;
 }
@@ -56,6 +61,7 @@ export class Output {
     this.progress.clear();
     if (this.json) this.#stdout.write(`${JSON.stringify({ event: type.name, ...type.json(event) })}\n`);
     if (this.json && type.aside === undefined) return;
+    if (type.write !== undefined && this.#stdout.put(type.write, event)) return;
     const text = type.text(event);
     if (text === undefined) return;
     if (type.aside === undefined) this.#stdout.write(`${text}\n`);

@@ -12,6 +12,9 @@ import { Failure } from '../error.ts';
 
 /** Text is gathered up to this before a write. */
 const GATHER_BYTES = 256 << 10;
+/** Room for a line that is written where it goes; a longer one is text. */
+const LINE_BYTES = 8 << 10;
+const NEWLINE = 0x0a;
 /** Of one UTF-16 unit. */
 const UTF8_MAX_BYTES = 3;
 /** A producer waits above this. */
@@ -69,12 +72,32 @@ export class Sink {
       this.#gather();
       this.#enqueue(data);
     }
+    this.#schedule();
+  }
+
+  #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
       this.#start();
     });
+  }
+
+  /**
+   * A line that `make` writes to where it goes: it returns where that ends, or -1, in which case nothing is
+   * written and this is false.
+   */
+  put<T>(make: (event: T, to: Buffer, at: number) => number, event: T): boolean {
+    if (this.#failure !== undefined) return true;
+    if (this.#gathered + LINE_BYTES > GATHER_BYTES) this.#gather();
+    const gathering = this.#room();
+    const end = make(event, gathering, this.#gathered);
+    if (end < 0 || end === gathering.length) return false;
+    gathering[end] = NEWLINE;
+    this.#gathered = end + 1;
+    this.#schedule();
+    return true;
   }
 
   get full(): boolean {
@@ -121,11 +144,16 @@ export class Sink {
       this.#enqueue(Buffer.from(text, 'utf8'));
       return;
     }
+    const gathering = this.#room();
+    this.#gathered += gathering.write(text, this.#gathered);
+  }
+
+  #room(): Buffer {
     if (this.#gathering === undefined) {
       this.#gathering = Buffer.allocUnsafeSlow(GATHER_BYTES);
       this.#gathered = 0;
     }
-    this.#gathered += this.#gathering.write(text, this.#gathered);
+    return this.#gathering;
   }
 
   #gather(): void {

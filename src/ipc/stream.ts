@@ -44,6 +44,8 @@ class PooledStream extends EventEmitter implements Stream {
   /** The first is being written. */
   readonly #unwritten: Unwritten[] = [];
   #room: Buffer | undefined;
+  /** What came while nobody wanted it; no more is read until somebody does. */
+  #held: Buffer | undefined;
   #isReading = false;
   /** 'data' is wanted. */
   #isFlowing = false;
@@ -68,27 +70,40 @@ class PooledStream extends EventEmitter implements Stream {
 
   resume(): void {
     this.#isFlowing = true;
-    if (!this.#isReading && !this.#isEnded && !this.#isDestroyed) this.#read();
+    const held = this.#held;
+    this.#held = undefined;
+    this.#read();
+    if (held !== undefined) this.emit('data', held);
   }
 
   #read(): void {
+    if (this.#isReading || this.#isEnded || this.#isDestroyed) return;
     const room = this.#room ?? Buffer.allocUnsafeSlow(READ_BYTES);
+    this.#room = undefined;
     this.#isReading = true;
     this.#threads++;
     fs.read(this.#fd, room, 0, READ_BYTES, null, (error, count) => {
       this.#isReading = false;
-      if (this.#leave(error)) return;
-      this.#isEnded = count === 0;
-      if (this.#isEnded) {
-        this.emit('end');
-        return;
-      }
-      const isShort = count <= COPY_MAX_BYTES;
-      this.#room = isShort ? room : undefined;
-      const chunk = room.subarray(0, count);
-      this.emit('data', isShort ? Buffer.from(chunk) : chunk);
-      if (this.#isFlowing) this.resume();
+      if (!this.#leave(error)) this.#came(room, count);
     });
+  }
+
+  #came(room: Buffer, count: number): void {
+    this.#isEnded = count === 0;
+    if (this.#isEnded) {
+      this.emit('end');
+      return;
+    }
+    const isShort = count <= COPY_MAX_BYTES;
+    const chunk = isShort ? Buffer.from(room.subarray(0, count)) : room.subarray(0, count);
+    if (isShort) this.#room = room;
+    if (!this.#isFlowing) {
+      this.#held = chunk;
+      return;
+    }
+    // a thread reads on while this is looked at
+    this.#read();
+    this.emit('data', chunk);
   }
 
   write(bytes: Buffer, written?: () => void): void {

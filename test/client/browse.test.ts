@@ -70,15 +70,20 @@ async function directoryOf(source: ChunkSource, root: ChunkRef): Promise<ChunkRe
   return directory;
 }
 
+const written = Buffer.alloc(8192);
+const isPlain = (path: string): boolean => /^[\x20-\x5b\x5d-\x7e]*$/.test(path);
+
 /** All paths of a walk, in its order, and the damage that was met. */
 async function walk(source: ChunkSource, directory: ChunkRef, base = '/', recursive = true) {
   const paths: string[] = [];
   const damaged: string[] = [];
   await browse(source, directory, Buffer.from(base), {
     recursive,
-    visit: (entry, { bytes: path, plainDirectory }) => {
-      if (plainDirectory !== undefined)
-        assert.equal(plainDirectory + entry.name().toString('latin1'), path.toString('latin1'));
+    visit: (entry, at) => {
+      const end = at.writePlain(written, 1);
+      const { bytes: path } = at;
+      if (end >= 0) assert.ok(written.subarray(1, end).equals(path));
+      assert.equal(end >= 0, isPlain(path.toString('latin1')) && path.length < written.length);
       assert.ok(path.subarray(path.length - entry.name().length).equals(entry.name()));
       paths.push(path.toString('latin1'));
       return undefined;

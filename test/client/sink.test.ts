@@ -44,6 +44,27 @@ test('many small writes become few large ones', async () => {
   assert.ok(to.calls() <= 3, `${to.calls()} writes`);
 });
 
+test('lines that are written where they go keep their order among others, and fit or are refused', async () => {
+  const to = taking(1 << 20);
+  const sink = new Sink(1, 'x', to.write);
+  const make = (text: string, room: Buffer, at: number): number =>
+    text.length > room.length - at ? -1 : at + room.write(text, at, 'latin1');
+  let expected = '';
+  for (let i = 0; i < 3000; i++) {
+    const text = `${i} ${'x'.repeat((i * 37) % 500)}`;
+    if (i % 7 === 0) sink.write(`${text}\n`);
+    else assert.equal(sink.put(make, text), true);
+    expected += `${text}\n`;
+  }
+  // all of the room, and none for the end of the line
+  const all = (_: string, room: Buffer): number => room.length;
+  assert.equal(sink.put(all, ''), false);
+  assert.equal(sink.put(make, 'x'.repeat(1 << 20)), false);
+  assert.equal(sink.put(make, 'end'), true);
+  await sink.flush();
+  assert.equal(to.written().toString('latin1'), `${expected}end\n`);
+});
+
 test('a producer that waits holds little', async () => {
   const to = taking(1 << 20);
   const sink = new Sink(1, 'x', to.write);
