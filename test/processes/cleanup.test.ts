@@ -10,9 +10,9 @@ import { assertSame, noise, objects } from './tree.ts';
 const MIB = 1 << 20;
 
 /** A daemon with a repository, and a source of some files. */
-async function working(files = 6): Promise<Rig> {
+async function working(files = 6, more?: string): Promise<Rig> {
   const rig = new Rig();
-  rig.configureUsual();
+  rig.configureUsual(more);
   for (let i = 0; i < files; i++) fs.writeFileSync(rig.path('home', `${i}`), noise(`file ${i}`, MIB));
   await rig.start();
   await rig.ok('create');
@@ -64,7 +64,8 @@ describe('cleanup', () => {
   });
 
   test('returns what a push that was killed has left, when its writer is known to be gone', async (t) => {
-    const rig = await working(48);
+    // slow enough to be killed in its middle, on any machine
+    const rig = await working(48, 'limit read 48M');
     t.after(() => rig.end());
     await rig.ok('ls');
     const storage = rig.process('storage local');

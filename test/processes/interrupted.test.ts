@@ -15,7 +15,8 @@ describe('an interrupted push', () => {
   let rig: Rig;
   before(async () => {
     rig = new Rig();
-    rig.configureUsual();
+    // slow enough to be interrupted in its middle, on any machine
+    rig.configureUsual('limit read 48M');
     await rig.start();
     await rig.ok('create');
   });
