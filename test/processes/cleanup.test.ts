@@ -65,7 +65,7 @@ describe('cleanup', () => {
 
   test('returns what a push that was killed has left, when its writer is known to be gone', async (t) => {
     // slow enough to be killed in its middle, on any machine
-    const rig = await working(48, 'limit read 48M');
+    const rig = await working(48, 'limit write 48M');
     t.after(() => rig.end());
     await rig.ok('ls');
     const storage = rig.process('storage local');

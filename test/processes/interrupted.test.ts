@@ -16,7 +16,7 @@ describe('an interrupted push', () => {
   before(async () => {
     rig = new Rig();
     // slow enough to be interrupted in its middle, on any machine
-    rig.configureUsual('limit read 48M');
+    rig.configureUsual('limit write 48M');
     await rig.start();
     await rig.ok('create');
   });
