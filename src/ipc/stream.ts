@@ -29,10 +29,10 @@ export interface Stream {
   destroy(): unknown;
 }
 
-/** One read's, as net.Socket's are. */
-const READ_BYTES = 64 << 10;
+/** One read's: what a socket holds, as each read takes a thread's waking. */
+const READ_BYTES = 256 << 10;
 /** What is shorter is copied, so that it does not hold all of that. */
-const COPY_MAX_BYTES = 16 << 10;
+const COPY_MAX_BYTES = 64 << 10;
 
 interface Unwritten {
   readonly bytes: Buffer;

@@ -9,16 +9,23 @@ import { Failure } from '../error.ts';
 import type { ChunkRef, ChunkSource } from './chunks.ts';
 import { LeafCursor } from './directory.ts';
 import { DEPTH_MAX } from './stream.ts';
-import { DIRECTORY, EntryReader } from './tree.ts';
+import { DIRECTORY, EntryReader, nodeHeight } from './tree.ts';
+
+/** Where nodes come from. */
+export interface WalkSource extends ChunkSource {
+  /** A node that can be had without waiting: a promise for each would be half of a walk's time. */
+  now?(id: Buffer, length: number): Buffer | undefined;
+}
 
 interface Open {
-  readonly leaves: LeafCursor;
+  /** Undefined where the directory's own node is its only leaf. */
+  leaves: LeafCursor | undefined;
   readonly entries: EntryReader;
 }
 
 /** Reads through `source` until `isOver`. A directory that is damaged ends where it is; other failures reject. */
 export async function readPreorder(
-  source: ChunkSource,
+  source: WalkSource,
   directory: ChunkRef,
   isOver: () => boolean,
 ): Promise<void> {
@@ -28,11 +35,12 @@ export async function readPreorder(
       const child = nextDirectory(open.entries);
       if (child !== undefined) {
         if (stack.length >= DEPTH_MAX) throw new Failure('read tree', '', { cause: 'too deep' });
-        const own = { id: Buffer.from(child.id), length: child.length };
-        stack.push({ leaves: new LeafCursor(source, own), entries: new EntryReader() });
+        const below: Open = { leaves: undefined, entries: new EntryReader() };
+        stack.push(below);
+        begin(below, source, child);
         continue;
       }
-      const leaf = await open.leaves.next();
+      const leaf = open.leaves === undefined ? undefined : await open.leaves.next();
       if (leaf === undefined) stack.pop();
       else open.entries.load(leaf);
     } catch (error) {
@@ -40,6 +48,13 @@ export async function readPreorder(
       stack.pop();
     }
   }
+}
+
+/** Begins with the directory's node if it can be had, and otherwise with a cursor that reads it. */
+function begin(open: Open, source: WalkSource, { id, length }: ChunkRef): void {
+  const node = source.now?.(id, length);
+  if (node !== undefined && nodeHeight(node) === 0) open.entries.load(node);
+  else open.leaves = new LeafCursor(source, { id: Buffer.from(id), length }, node);
 }
 
 /** Moves to the next entry that is a directory with a node. */

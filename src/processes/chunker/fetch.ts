@@ -269,12 +269,21 @@ export class SegmentFetcher implements ChunkSource {
 
   /** A chunk's verified bytes, as a copy. */
   async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
+    const now = this.now(kind, id, length);
+    if (now !== undefined) return now;
     const ordinal = this.locate(id);
     if (ordinal < 0) throw missing(id, 0, 'it is not in the repository');
-    // most nodes of a tree are in the segment of the one before: no turn is waited for
-    const known = this.#segments.get(ordinal);
-    const isLoaded = known !== undefined && !(known instanceof Promise);
-    const segment = isLoaded ? this.#use(known) : await this.#loaded(ordinal, id);
+    return this.#copy(await this.#loaded(ordinal, id), kind, id, length);
+  }
+
+  /** As `get`, where its segment is loaded, as for most nodes of a tree it is; undefined where it is not. */
+  now(kind: ChunkKind, id: Buffer, length: number): Buffer | undefined {
+    const known = this.#segments.get(this.locate(id));
+    if (known === undefined || known instanceof Promise) return undefined;
+    return this.#copy(this.#use(known), kind, id, length);
+  }
+
+  #copy(segment: LoadedSegment, kind: ChunkKind, id: Buffer, length: number): Buffer {
     try {
       return Buffer.from(this.extract(segment, kind, id, 0, length));
     } finally {
