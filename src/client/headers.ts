@@ -33,8 +33,16 @@ export const SNAPSHOT: EventType<Snapshot> = {
   text: ({ name, header }) => line(name, header.time, header.counts.bytes, labelsText(header)),
 };
 
+/** Many snapshots of a list have the size of the one before. */
+let lastBytes = -1;
+let lastSize = '';
+
 function line(name: string, timeMs: number, bytes: number, labels: string): string {
-  return `${formatMilliseconds(timeMs)}  ${name}  ${formatBytes(bytes).padStart(SIZE_CHARS)} ${labels}`;
+  if (bytes !== lastBytes) {
+    lastBytes = bytes;
+    lastSize = formatBytes(bytes).padStart(SIZE_CHARS);
+  }
+  return `${formatMilliseconds(timeMs)}  ${name}  ${lastSize} ${labels}`;
 }
 
 function labelsText({ paths, tags }: Pick<Labels, 'paths' | 'tags'>): string {
