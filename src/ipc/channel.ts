@@ -257,7 +257,7 @@ export class Channel {
         throw new Failure('encode', '', { cause: `${frame.length} bytes, over ${type.maxBytes}` });
       writeHeader(frame, type.number, flags, id, fds.length);
       this.#outgoing.admit(frame.length, fds.length);
-      this.#outgoing.send(frame, fds, type.secret);
+      this.#outgoing.send(frame, fds, type);
       if (tracing.ipc) this.#trace('to', type, flags, id, frame.length, fds.length);
     } catch (cause) {
       throw new Failure(`send ${type.name} to`, this.name, { cause });

@@ -27,6 +27,8 @@ export interface MessageType<T> {
   readonly untraced: boolean;
   /** It holds keys: its sender overwrites the frame once the kernel has it; its receiver, what came. */
   readonly secret: boolean;
+  /** It is written at once: its sender may work on for long before the loop has its turn, and its receiver has to begin. */
+  readonly prompt: boolean;
 }
 
 /** A message as its handler gets it. The handler owns `fds`: it closes them, whatever it does. */
@@ -48,13 +50,15 @@ export interface MessageLimits {
   readonly maxDescriptors?: number;
   readonly untraced?: true;
   readonly secret?: true;
+  readonly prompt?: true;
 }
 
 function declare<T>(number: number, name: string, shape: Shape<T>, limits: MessageLimits): MessageType<T> {
-  const { maxBytes = BYTES_MAX_DEFAULT, maxDescriptors = 0, untraced = false, secret = false } = limits;
+  const { maxBytes = BYTES_MAX_DEFAULT, maxDescriptors = 0 } = limits;
+  const { untraced = false, secret = false, prompt = false } = limits;
   assert(maxBytes > 0 && maxBytes <= FRAME_MAX_BYTES - HEADER_BYTES, `${name}: ${maxBytes} bytes`);
   assert(maxDescriptors >= 0 && maxDescriptors <= DESCRIPTORS_MAX, `${name}: ${maxDescriptors} descriptors`);
-  return { number, name, shape, maxBytes, maxDescriptors, untraced, secret };
+  return { number, name, shape, maxBytes, maxDescriptors, untraced, secret, prompt };
 }
 
 /** Declares a message type. */

@@ -1,6 +1,6 @@
 /**
  * The way out of a channel: frames in their order, descriptors before the frame
- * that counts them, everything of one tick in one write. Called by channel.ts.
+ * that counts them, everything of one tick in one write, or at once. Called by channel.ts.
  *
  * Invariants: what is queued never exceeds its limit (one frame alone may); a
  * frame is written only after its descriptors were sent; descriptors that were
@@ -11,6 +11,7 @@ import fs from 'node:fs';
 import { Failure } from '../error.ts';
 import { closeAll, duplicate } from '../sys/socket.ts';
 import { sendBatch } from './batch.ts';
+import type { MessageType } from './message.ts';
 import type { Stream } from './stream.ts';
 
 /** Frames up to this are copied together; a longer one is written from where it is. */
@@ -30,6 +31,10 @@ interface Waiting {
 }
 
 const NONE: readonly number[] = [];
+
+/** What a frame's type says of its way. */
+type Way = Pick<MessageType<unknown>, 'secret' | 'prompt'>;
+const PLAIN: Way = { secret: false, prompt: false };
 
 /** Joins runs of short frames; keeps the order. */
 function gather(frames: readonly Buffer[]): Buffer[] {
@@ -69,7 +74,8 @@ export class Outgoing {
   #retryMs = RETRY_MIN_MS;
   /** Bytes of frames that are ready, waiting or being written. */
   #queuedBytes = 0;
-  #writing = false;
+  /** Writes that the stream has not confirmed. */
+  #writing = 0;
   #flushing = false;
   #sequence = 0;
   #drains: (() => void)[] = [];
@@ -120,14 +126,15 @@ export class Outgoing {
   }
 
   /** Sends a frame, after `admit`. The caller keeps its `fds`; they are sent, or duplicated, before this returns. */
-  send(frame: Buffer, fds: readonly number[], isSecret = false): void {
-    if (isSecret) this.#secret.add(frame);
+  send(frame: Buffer, fds: readonly number[], { secret, prompt }: Way = PLAIN): void {
+    if (secret) this.#secret.add(frame);
     const sequence = this.#sequence;
     if (this.#waiting.length > 0 || (fds.length > 0 && !sendBatch(this.#descriptors, sequence, fds)))
       this.#hold(frame, sequence, fds);
     else this.#push(frame);
     this.#queuedBytes += frame.length;
     this.#sequence = (sequence + 1) >>> 0;
+    if (prompt) this.#write();
   }
 
   #hold(frame: Buffer, sequence: number, fds: readonly number[]): void {
@@ -145,21 +152,26 @@ export class Outgoing {
 
   #push(frame: Buffer): void {
     this.#ready.push(frame);
-    if (this.#flushing || this.#writing) return;
+    if (this.#flushing || this.#writing > 0) return;
     this.#flushing = true;
     process.nextTick(() => this.#flush());
   }
 
   #flush(): void {
     this.#flushing = false;
-    if (this.#writing || this.#closed || this.#ready.length === 0) return;
+    if (this.#writing === 0) this.#write();
+  }
+
+  /** Hands to the stream what is ready, whether or not it has confirmed what it has. */
+  #write(): void {
+    if (this.#closed || this.#ready.length === 0) return;
     const frames = this.#ready;
     this.#ready = [];
     let bytes = 0;
     for (const frame of frames) bytes += frame.length;
     const parts = frames.length === 1 ? frames : gather(frames);
     const secret = this.#secret.size > 0 && frames.filter((frame) => this.#secret.delete(frame)).length > 0;
-    this.#writing = true;
+    this.#writing++;
     const last = parts.length - 1;
     this.#socket.cork();
     parts.forEach((part, i) => {
@@ -175,7 +187,7 @@ export class Outgoing {
   }
 
   #written(bytes: number): void {
-    this.#writing = false;
+    this.#writing--;
     this.#queuedBytes -= bytes;
     if (this.#closed) return;
     this.#wake();

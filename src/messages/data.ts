@@ -29,7 +29,9 @@ export const objectKind = oneOf('config', 'keys', 'packs', 'index', 'snapshots',
 const sequence = integer();
 
 /** chunker → crypto: the raw segment in plain slot `slot`, followed by its `count` full ids. */
-export const SEAL = message(128, 'seal', record({ sequence, slot, length, count, kind: integer(1, 2) }));
+export const SEAL = message(128, 'seal', record({ sequence, slot, length, count, kind: integer(1, 2) }), {
+  prompt: true,
+});
 /** crypto → chunker: the slot is free; the sealed segment is on its way to storage. */
 export const SEALED = message(129, 'sealed', record({ slot, sealedBytes: length }));
 /** crypto → storage: a sealed segment in sealed slot `slot`, its ids behind it. */
@@ -50,6 +52,7 @@ export const FETCH = message(
   134,
   'fetch',
   record({ request: integer(), segment: integer(0, 0xffffffff), slot, worker: integer(0, 255) }),
+  { prompt: true },
 );
 /** storage → crypto: open sealed slot `sealed` into plain slot `slot`. */
 export const UNSEAL = message(

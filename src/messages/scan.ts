@@ -57,12 +57,14 @@ export const NODES_USED = message(
 export const BATCH = message(99, 'batch', record({ job: integer(), data: bytes(BATCH_MAX_BYTES, 1) }), {
   maxBytes: BATCH_MAX_BYTES + 1024,
   maxDescriptors: BATCH_MAX_DESCRIPTORS,
+  prompt: true,
 });
 /** chunker → walker: so much has been read. */
 export const BATCH_USED = message(
   100,
   'batch used',
   record({ job: integer(), bytes: integer(), descriptors: integer() }),
+  { prompt: true },
 );
 /** Either way: the job is over before its end. The walker stops; the chunker forgets what it built. */
 export const SCAN_FAILED = message(
