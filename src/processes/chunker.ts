@@ -79,11 +79,13 @@ import { Repair } from './chunker/repair.ts';
 import { Session } from './chunker/session.ts';
 import { SegmentStore } from './chunker/store.ts';
 import { survey, Take, type TakeRequest } from './chunker/take.ts';
-import { PLAIN_READ_SLOTS, slotRange } from './rings.ts';
+import { slotRange } from './rings.ts';
 
 export interface ChunkerSettings {
   /** crypto workers of this repository */
   readonly workers: number;
+  /** the first slots of the ring, which segments are read into */
+  readonly reads: number;
 }
 
 /** Pushes that may wait for the one that is at work. */
@@ -145,7 +147,7 @@ class Chunker {
     this.#crypto = first;
     const hasher = new ChunkHasher(keys.id);
     const table = () => this.#table.get();
-    this.#slots = new SlotPool(slotRange(PLAIN_READ_SLOTS, ring.slots - PLAIN_READ_SLOTS));
+    this.#slots = new SlotPool(slotRange(settings.reads, ring.slots - settings.reads));
     this.#store = new SegmentStore({
       ring,
       slots: this.#slots,
@@ -156,7 +158,7 @@ class Chunker {
     });
     this.#fetcher = new SegmentFetcher({
       ring,
-      slots: new SlotPool(slotRange(0, PLAIN_READ_SLOTS)),
+      slots: new SlotPool(slotRange(0, settings.reads)),
       hasher,
       workers: settings.workers,
       storage: peers.storage,

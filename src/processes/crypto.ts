@@ -54,9 +54,11 @@ import {
 import {
   CLASS_METADATA,
   HEAD_BYTES,
+  type OpenedSegment,
   type SegmentClass,
   SegmentCodec,
   SegmentCompressor,
+  SegmentUnpacker,
 } from '../repository/segment.ts';
 import { SEALED_READ_SLOTS, SEALED_WORKER_SLOTS, slotRange } from './rings.ts';
 
@@ -66,7 +68,7 @@ export interface CryptoSettings {
   readonly worker: number;
   /** zstd level; 0 stores as is */
   readonly level: number;
-  /** segments that are compressed at once */
+  /** segments that are compressed, or unpacked, at once */
   readonly compressors: number;
 }
 
@@ -138,6 +140,7 @@ class Worker {
   readonly #work: Work[] = [];
   /** Those that are not at work. They work on threads of the pool, while what is done is sealed here. */
   readonly #compressors: SegmentCompressor[];
+  readonly #unpackers: SegmentUnpacker[];
   #scheduled = false;
   /** segments of data that were sealed */
   #sealedData = 0;
@@ -152,6 +155,7 @@ class Worker {
     this.#repository = repository;
     this.#level = settings.level;
     this.#compressors = Array.from({ length: settings.compressors }, () => new SegmentCompressor());
+    this.#unpackers = Array.from({ length: settings.compressors }, () => new SegmentUnpacker());
     this.#epochs = epochs;
     this.#codec = new SegmentCodec(
       epochs.of(epochs.newest, 'segment'),
@@ -179,7 +183,6 @@ class Worker {
     peers.storage.handler(STORE_DONE, ({ payload }) => {
       if (!this.#slots.isTaken(payload.slot)) throw new Failure('release slot', String(payload.slot));
       this.#slots.release(payload.slot);
-      this.#schedule();
     });
   }
 
@@ -240,7 +243,7 @@ class Worker {
 
   /** One piece of work a turn of the loop, so that what is done leaves at once. */
   #schedule(): void {
-    // what cannot begin is looked at again when a slot or a compressor is given back
+    // what cannot begin is looked at again when a compressor or an unpacker is given back
     if (this.#scheduled || this.#startable() < 0) return;
     this.#scheduled = true;
     setImmediate(() => {
@@ -252,9 +255,9 @@ class Worker {
 
   /** Which work can begin now; -1 for none. Reading goes first: somebody waits for it. */
   #startable(): number {
-    const reading = this.#work.findIndex((work) => 'unseal' in work);
-    const canSeal = this.#slots.free > 0 && this.#compressors.length > 0;
-    return reading >= 0 || !canSeal || this.#work.length === 0 ? reading : 0;
+    const reading = this.#unpackers.length > 0 ? this.#work.findIndex((work) => 'unseal' in work) : -1;
+    if (reading >= 0 || this.#compressors.length === 0) return reading;
+    return this.#work.findIndex((work) => 'seal' in work);
   }
 
   #next(): void {
@@ -268,16 +271,19 @@ class Worker {
   /** Compresses on the pool and seals here; whatever goes wrong is told, so nobody has to wait for it. */
   async #seal(seal: Seal): Promise<void> {
     const { slot, length, count } = seal;
-    const target = this.#slots.take();
     const compressor = this.#compressors.pop();
-    if (target === undefined || compressor === undefined) throw new Error('no sealed slot or no compressor');
+    if (compressor === undefined) throw new Error('no compressor');
+    let target: number | undefined;
     try {
       if (length > SEGMENT_RAW_MAX_BYTES || count > SEGMENT_CHUNKS_MAX)
         throw new Failure('seal segment', '', { cause: 'lengths are out of range' });
       const raw = this.#plain.slot(slot).subarray(0, length);
-      this.#compressed(seal, target, raw, await compressor.compressOnPool(raw, this.#level));
+      const body = await compressor.compressOnPool(raw, this.#level);
+      // not before: those that storage has need not be idle for as long as others are compressed
+      target = await this.#slots.wait();
+      this.#compressed(seal, target, raw, body);
     } catch (error) {
-      this.#slots.release(target);
+      if (target !== undefined) this.#slots.release(target);
       this.#chunker.message(SEALED, { slot, sealedBytes: 0 });
       this.#chunker.message(STORE_FAILED, toWire(error));
     }
@@ -306,20 +312,30 @@ class Worker {
     this.#chunker.message(SEALED, { slot, sealedBytes });
   }
 
-  #unseal({ request, sealed, length, slot, epoch }: Unseal): void {
+  /** Opens here and decompresses on the pool; the sealed slot is free as soon as it is open. */
+  async #unseal({ request, sealed, length, slot, epoch }: Unseal): Promise<void> {
+    const unpacker = this.#unpackers.pop();
+    if (unpacker === undefined) throw new Error('no unpacker');
+    try {
+      const opened = this.#open(sealed, length, epoch, unpacker);
+      await unpacker.unpackOnPool(opened, this.#plain.slot(slot));
+      this.#chunker.message(FETCHED, { request, length: opened.rawLength });
+    } catch (error) {
+      this.#chunker.message(FETCH_FAILED, { request, ...toWire(error) });
+    }
+    this.#unpackers.push(unpacker);
+    this.#schedule();
+  }
+
+  #open(sealed: number, length: number, epoch: number, unpacker: SegmentUnpacker): OpenedSegment {
     try {
       if (length > SEGMENT_SEALED_MAX_BYTES)
         throw new Failure('open segment', '', { cause: 'length out of range' });
       this.#codec.sealer = this.#epochs.of(epoch, 'segment');
-      const { rawLength } = this.#codec.unpack(
-        this.#sealed.slot(sealed).subarray(0, length),
-        this.#plain.slot(slot),
-      );
-      this.#chunker.message(FETCHED, { request, length: rawLength });
-    } catch (error) {
-      this.#chunker.message(FETCH_FAILED, { request, ...toWire(error) });
+      return this.#codec.open(this.#sealed.slot(sealed).subarray(0, length), unpacker);
+    } finally {
+      this.#storage.message(UNSEAL_DONE, { sealed });
     }
-    this.#storage.message(UNSEAL_DONE, { sealed });
   }
 }
 

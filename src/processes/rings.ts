@@ -22,17 +22,17 @@ function pages(bytes: number): number {
 export const PLAIN_SLOT_BYTES = pages(SEGMENT_RAW_MAX_BYTES + IDS_BYTES);
 export const SEALED_SLOT_BYTES = pages(SEGMENT_SEALED_MAX_BYTES + IDS_BYTES);
 
-/** Plain slots that the chunker reads segments into; the first of the ring. */
-export const PLAIN_READ_SLOTS = 8;
-/** Plain slots for segments being filled or sealed, besides one for each worker. */
-export const PLAIN_WRITE_SLOTS = 6;
 /** Sealed slots that storage reads into; the first of the ring. */
 export const SEALED_READ_SLOTS = 4;
 /** Sealed slots of each crypto worker. */
 export const SEALED_WORKER_SLOTS = 3;
 
-export function plainSlots(workers: number): number {
-  return PLAIN_READ_SLOTS + PLAIN_WRITE_SLOTS + 2 * workers;
+/**
+ * Plain slots: the first `reads` are those that the chunker has segments read into, and `writes` are for what is being
+ * filled or waits, besides two for each worker.
+ */
+export function plainSlots(workers: number, reads: number, writes: number): number {
+  return reads + writes + 2 * workers;
 }
 
 export function sealedSlots(workers: number): number {

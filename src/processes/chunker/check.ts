@@ -43,8 +43,8 @@ export interface CheckRequest {
   readonly runs: number | undefined;
 }
 
-/** Segments that are on their way while one is verified. */
-const AHEAD = 6;
+/** Slots that are left to others while segments are verified. */
+const SLOTS_LEFT = 2;
 const PROGRESS_MS = 200;
 const NOTES_MAX = 64;
 const NOTE_MAX_CHARS = 1024;
@@ -277,7 +277,8 @@ export class Check {
         this.#report();
       }
     };
-    await Promise.all(Array.from({ length: AHEAD }, work));
+    const ahead = this.#parts.fetcher.slots - SLOTS_LEFT;
+    await Promise.all(Array.from({ length: ahead }, work));
   }
 
   async #verifySegment(ordinal: number): Promise<void> {

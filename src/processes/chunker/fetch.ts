@@ -65,6 +65,11 @@ export class SegmentFetcher implements ChunkSource {
     this.#parts = parts;
   }
 
+  /** How many segments can be loaded at once, by all users together. */
+  get slots(): number {
+    return this.#parts.slots.size;
+  }
+
   /** The segment a chunk is in, or -1. */
   locate(id: Buffer, offset = 0): number {
     return this.#parts.table().lookup(id, offset);

@@ -15,10 +15,9 @@ import { SEGMENT_RAW_MAX_BYTES, SEGMENT_TARGET_BYTES } from '../../repository/co
 import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
 import { type IdTable, PendingTable } from '../../repository/table.ts';
 import { trace, tracing } from '../../trace.ts';
-import { PLAIN_WRITE_SLOTS } from '../rings.ts';
 
-/** Slots that are free before filling goes on where there was none; two may be open, one of each class. */
-const RESUME_SLOTS = PLAIN_WRITE_SLOTS / 2;
+/** Of the slots, those that are free before filling goes on where there was none; two may be open, one of each class. */
+const RESUME_SHARE = 0.45;
 /** Ids on their way to storage before an older generation of them is let go. */
 const GENERATION_IDS = 1 << 16;
 
@@ -179,8 +178,9 @@ export class SegmentStore {
     if (this.#isGathering) return slot;
     this.#isGathering = true;
     const more: number[] = [];
+    const enough = Math.floor(slots.size * RESUME_SHARE);
     try {
-      while (more.length < RESUME_SLOTS - 1) more.push(await slots.wait());
+      while (more.length < enough - 1) more.push(await slots.wait());
     } finally {
       for (const each of more) slots.release(each);
       this.#isGathering = false;

@@ -220,7 +220,7 @@ export class RepositoryGroup {
   #declare(): void {
     const { supervisor, chunkerUser, cryptoUser, storageUser } = this.#tools;
     const { name, location, compression } = this.#repository;
-    const { workers, compressors, ...storage } = this.#means;
+    const { workers, compressors, reads, packs, read, write } = this.#means;
     const level = compression.kind === 'none' ? 0 : compression.level;
     supervisor.declare(
       child('storage')
@@ -230,7 +230,7 @@ export class RepositoryGroup {
         .profile('storage')
         .limit('nofile', DESCRIPTORS_MAX)
         .talksTo('crypto', 'chunker')
-        .settings({ workers, ...storage }),
+        .settings({ workers, packs, read, write }),
       ...slotRange(0, workers).map((worker) =>
         child('crypto')
           .instance(`${name}/${worker}`)
@@ -248,15 +248,15 @@ export class RepositoryGroup {
         .profile('worker')
         .limit('nofile', DESCRIPTORS_MAX)
         .mayTalkTo('control', 'scanner', 'chunker')
-        .settings({ workers }),
+        .settings({ workers, reads }),
     );
   }
 
   /** Plaintext for chunker and crypto, ciphertext for crypto and storage; nobody else maps either. */
   async #shareRings(): Promise<void> {
     const { supervisor } = this.#tools;
-    const { workers } = this.#means;
-    const plain = { name: 'plain', slots: plainSlots(workers), slotBytes: PLAIN_SLOT_BYTES };
+    const { workers, reads, writes } = this.#means;
+    const plain = { name: 'plain', slots: plainSlots(workers, reads, writes), slotBytes: PLAIN_SLOT_BYTES };
     const sealed = { name: 'sealed', slots: sealedSlots(workers), slotBytes: SEALED_SLOT_BYTES };
     // made here, but not mapped: the parent sees neither plaintext nor ciphertext
     const plainFd = memfdCreate('plakard plain', plain.slots * plain.slotBytes);

@@ -12,6 +12,14 @@ const MIB = 1 << 20;
 const WORKERS_MAX = 64;
 /** Packs on their way to the disk, where nothing limits them. */
 const PACKS_MAX = 3;
+// Segments in memory. With more of them chunker and crypto sleep more seldom, and for longer: the kernel may take 10 ms
+// until it gives a core that fell idle to who waits for the other.
+/** Those that are read ahead, or kept: with memory to spare, and where it is limited. */
+const READS_MAX = 16;
+const READS_LIMITED = 8;
+/** Those that are being filled, or wait to be compressed. */
+const WRITES_MAX = 14;
+const WRITES_LIMITED = 6;
 // Proportional set sizes, measured after a push of chunks of 4 MiB that do not compress, which fill every slot.
 /** Control and a scanner, which serve all repositories. */
 const COMMON_BYTES = 78 * MIB;
@@ -26,6 +34,10 @@ export interface Means {
   readonly workers: number;
   /** segments that each compresses at once */
   readonly compressors: number;
+  /** segments that are read ahead, or kept */
+  readonly reads: number;
+  /** segments that are being filled, or wait to be compressed */
+  readonly writes: number;
   /** on their way to the disk at once */
   readonly packs: number;
   readonly read: readonly RateLimit[];
@@ -54,11 +66,14 @@ export function meansOf(given: Given, { limits }: Pick<Repository, 'limits'>, pr
   const wanted = Math.min(WORKERS_MAX, Math.max(1, given.cpu ?? processors - 1));
   const bytes = sharedBytes(given);
   const workers = Math.max(1, Math.min(wanted, Math.floor((bytes - PACK_BYTES) / WORKER_BYTES)));
+  const isLimited = given.memoryBytes !== undefined;
   const packs = Math.floor((bytes - workers * WORKER_BYTES) / PACK_BYTES);
   return {
     workers,
     // nobody has said how much of the machine to use, and one worker leaves cores idle while segments wait
     compressors: given.cpu === undefined && workers === 1 && processors > 1 ? 2 : 1,
+    reads: isLimited ? READS_LIMITED : READS_MAX,
+    writes: isLimited ? WRITES_LIMITED : WRITES_MAX,
     packs: Math.max(1, Math.min(PACKS_MAX, packs)),
     read: [...shareOf(given.limits.read, count), ...limits.read],
     write: [...shareOf(given.limits.write, count), ...limits.write],
