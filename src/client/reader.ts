@@ -6,8 +6,7 @@
  */
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
-import { Channel } from '../ipc/channel.ts';
-import { pooledStream } from '../ipc/stream.ts';
+import { Channel, type ChannelOptions } from '../ipc/channel.ts';
 import {
   HEADER,
   HEADERS,
@@ -89,12 +88,17 @@ export class Reader implements BulkSource, TreeSource {
    * Takes the three descriptors over. Throws a Failure unless the ring is
    * `ringBytes` of memory that cannot shrink.
    */
-  constructor(repository: string, ringBytes: number, fds: SessionDescriptors) {
+  constructor(
+    repository: string,
+    ringBytes: number,
+    fds: SessionDescriptors,
+    options: Pick<ChannelOptions, 'stream'> = {},
+  ) {
     this.repository = repository;
     this.#ring = mapRing(fds.ring, ringBytes);
     this.#channel = new Channel(
       { stream: fds.stream, descriptors: fds.descriptors },
-      { name: `repository ${repository}`, stream: pooledStream },
+      { ...options, name: `repository ${repository}` },
     );
     this.#queue = new ReadQueue({ ring: this.#ring, read: (entries) => this.#read(entries) });
     this.#channel.handler(TREE_NODES, ({ payload }) => {
