@@ -54,11 +54,9 @@ import {
 import {
   CLASS_METADATA,
   HEAD_BYTES,
-  type OpenedSegment,
   type SegmentClass,
   SegmentCodec,
   SegmentCompressor,
-  SegmentUnpacker,
 } from '../repository/segment.ts';
 import { SEALED_READ_SLOTS, SEALED_WORKER_SLOTS, slotRange } from './rings.ts';
 
@@ -68,7 +66,7 @@ export interface CryptoSettings {
   readonly worker: number;
   /** zstd level; 0 stores as is */
   readonly level: number;
-  /** segments that are compressed, or unpacked, at once */
+  /** segments that are compressed at once */
   readonly compressors: number;
 }
 
@@ -140,7 +138,6 @@ class Worker {
   readonly #work: Work[] = [];
   /** Those that are not at work. They work on threads of the pool, while what is done is sealed here. */
   readonly #compressors: SegmentCompressor[];
-  readonly #unpackers: SegmentUnpacker[];
   #scheduled = false;
   /** segments of data that were sealed */
   #sealedData = 0;
@@ -155,7 +152,6 @@ class Worker {
     this.#repository = repository;
     this.#level = settings.level;
     this.#compressors = Array.from({ length: settings.compressors }, () => new SegmentCompressor());
-    this.#unpackers = Array.from({ length: settings.compressors }, () => new SegmentUnpacker());
     this.#epochs = epochs;
     this.#codec = new SegmentCodec(
       epochs.of(epochs.newest, 'segment'),
@@ -243,7 +239,7 @@ class Worker {
 
   /** One piece of work a turn of the loop, so that what is done leaves at once. */
   #schedule(): void {
-    // what cannot begin is looked at again when a compressor or an unpacker is given back
+    // what cannot begin is looked at again when a compressor is given back
     if (this.#scheduled || this.#startable() < 0) return;
     this.#scheduled = true;
     setImmediate(() => {
@@ -255,9 +251,8 @@ class Worker {
 
   /** Which work can begin now; -1 for none. Reading goes first: somebody waits for it. */
   #startable(): number {
-    const reading = this.#unpackers.length > 0 ? this.#work.findIndex((work) => 'unseal' in work) : -1;
-    if (reading >= 0 || this.#compressors.length === 0) return reading;
-    return this.#work.findIndex((work) => 'seal' in work);
+    const reading = this.#work.findIndex((work) => 'unseal' in work);
+    return reading >= 0 || this.#compressors.length === 0 || this.#work.length === 0 ? reading : 0;
   }
 
   #next(): void {
@@ -312,30 +307,20 @@ class Worker {
     this.#chunker.message(SEALED, { slot, sealedBytes });
   }
 
-  /** Opens here and decompresses on the pool; the sealed slot is free as soon as it is open. */
-  async #unseal({ request, sealed, length, slot, epoch }: Unseal): Promise<void> {
-    const unpacker = this.#unpackers.pop();
-    if (unpacker === undefined) throw new Error('no unpacker');
-    try {
-      const opened = this.#open(sealed, length, epoch, unpacker);
-      await unpacker.unpackOnPool(opened, this.#plain.slot(slot));
-      this.#chunker.message(FETCHED, { request, length: opened.rawLength });
-    } catch (error) {
-      this.#chunker.message(FETCH_FAILED, { request, ...toWire(error) });
-    }
-    this.#unpackers.push(unpacker);
-    this.#schedule();
-  }
-
-  #open(sealed: number, length: number, epoch: number, unpacker: SegmentUnpacker): OpenedSegment {
+  #unseal({ request, sealed, length, slot, epoch }: Unseal): void {
     try {
       if (length > SEGMENT_SEALED_MAX_BYTES)
         throw new Failure('open segment', '', { cause: 'length out of range' });
       this.#codec.sealer = this.#epochs.of(epoch, 'segment');
-      return this.#codec.open(this.#sealed.slot(sealed).subarray(0, length), unpacker);
-    } finally {
-      this.#storage.message(UNSEAL_DONE, { sealed });
+      const { rawLength } = this.#codec.unpack(
+        this.#sealed.slot(sealed).subarray(0, length),
+        this.#plain.slot(slot),
+      );
+      this.#chunker.message(FETCHED, { request, length: rawLength });
+    } catch (error) {
+      this.#chunker.message(FETCH_FAILED, { request, ...toWire(error) });
     }
+    this.#storage.message(UNSEAL_DONE, { sealed });
   }
 }
 

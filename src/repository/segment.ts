@@ -50,8 +50,6 @@ export const HEAD_BYTES = NONCE_BYTES + SEGMENT_HEADER_BYTES;
 
 const STORED = 0;
 const ZSTD = 1;
-/** Raw bytes from which on a thread of the pool is worth waking: decompressing them takes ten times as long. */
-const POOL_MIN_BYTES = 256 << 10;
 
 /** Lays chunks in a slot, then the table behind them. Used again: its own tables are 288 KiB. */
 export class SegmentWriter {
@@ -228,56 +226,15 @@ export class SegmentCompressor {
   }
 }
 
-/** A segment that was opened: authentic, its header checked. `body` is a view of what it was opened to. */
-export interface OpenedSegment {
-  readonly kind: SegmentClass;
-  readonly compressed: boolean;
-  readonly rawLength: number;
-  readonly body: Buffer;
-}
-
-/** Unpacks what a SegmentCodec opens to its memory, one segment at a time: several can be at work at once. */
-export class SegmentUnpacker {
-  readonly content = pinnedBuffer(SEGMENT_SEALED_MAX_BYTES);
-  readonly #decompressor = new Decompressor();
-
-  /** The raw segment to `out`; throws a Failure of kind 'damaged' where that is not what its header declares. */
-  unpack({ compressed, rawLength, body }: OpenedSegment, out: Buffer): void {
-    const raw = roomFor(rawLength, out);
-    if (compressed) expectLength(this.#decompressor.decompress(body, raw), rawLength);
-    else raw.set(body);
-  }
-
-  /** As `unpack`, on a thread of the pool, where it is worth the way there; both buffers must stay until then. */
-  async unpackOnPool(opened: OpenedSegment, out: Buffer): Promise<void> {
-    const { compressed, rawLength, body } = opened;
-    if (!compressed || rawLength < POOL_MIN_BYTES) {
-      this.unpack(opened, out);
-      return;
-    }
-    expectLength(await this.#decompressor.decompressOnPool(body, roomFor(rawLength, out)), rawLength);
-  }
-}
-
-function roomFor(rawLength: number, out: Buffer): Buffer {
-  if (rawLength > out.length) throw new Failure('open segment', '', { cause: 'the output is too small' });
-  return out.subarray(0, rawLength);
-}
-
-function expectLength(bytes: number, declared: number): void {
-  if (bytes < 0)
-    throw new Failure('decompress segment', '', { cause: 'no frame of its length', kind: 'damaged' });
-  if (bytes !== declared) throw damaged(`${bytes} bytes where ${declared} are declared`);
-}
-
 /** Raw segments to sealed ones and back. Reused; not re-entrant. */
 export class SegmentCodec {
   #sealer: Sealer;
   readonly #aad: Buffer;
   readonly #header = Buffer.alloc(SEGMENT_HEADER_BYTES);
-  /** what is unpacked to be compared */
+  readonly #content = pinnedBuffer(SEGMENT_SEALED_MAX_BYTES);
+  /** what is decompressed to be compared */
   readonly #body = pinnedBuffer(SEGMENT_RAW_MAX_BYTES);
-  readonly #unpacker = new SegmentUnpacker();
+  readonly #decompressor = new Decompressor();
   readonly #compressor = new SegmentCompressor();
 
   /** `aad` is associatedData(repository, SEALED_SEGMENT) of sealed.ts. */
@@ -316,9 +273,10 @@ export class SegmentCodec {
 
   /** Opens `sealed` into `out`; throws a Failure of kind 'damaged'. `out` has SEGMENT_RAW_MAX_BYTES. */
   unpack(sealed: Buffer, out: Buffer): Unpacked {
-    const opened = this.open(sealed, this.#unpacker);
-    this.#unpacker.unpack(opened, out);
-    const { kind, rawLength } = opened;
+    const { kind, compressed, rawLength, body } = this.#open(sealed);
+    if (rawLength > out.length) throw new Failure('open segment', '', { cause: 'the output is too small' });
+    if (compressed) this.#decompress(body, out.subarray(0, rawLength));
+    else out.set(body, 0);
     return { kind, rawLength };
   }
 
@@ -342,10 +300,10 @@ export class SegmentCodec {
 
   /** Opens what was just sealed and compares; throws a Failure if it is not `raw`, as faulty memory may bring about. */
   verify(sealed: Buffer, raw: Buffer, kind: SegmentClass): void {
-    const opened = this.open(sealed, this.#unpacker);
+    const opened = this.#open(sealed);
     const same = opened.kind === kind && opened.rawLength === raw.length;
     const plain = same && opened.compressed ? this.#body.subarray(0, raw.length) : opened.body;
-    if (plain !== opened.body) this.#unpacker.unpack(opened, plain);
+    if (plain !== opened.body) this.#decompress(opened.body, plain);
     if (!same || plain.compare(raw) !== 0)
       throw new Failure('verify sealed segment', '', {
         cause: 'it does not open to what was sealed',
@@ -353,9 +311,18 @@ export class SegmentCodec {
       });
   }
 
-  /** Opens `sealed` to the memory of `unpacker`; throws a Failure of kind 'damaged'. */
-  open(sealed: Buffer, { content }: SegmentUnpacker): OpenedSegment {
+  /** Fills `out`, which has the declared length. */
+  #decompress(body: Buffer, out: Buffer): void {
+    const bytes = this.#decompressor.decompress(body, out);
+    if (bytes < 0)
+      throw new Failure('decompress segment', '', { cause: 'no frame of its length', kind: 'damaged' });
+    if (bytes !== out.length) throw damaged(`${bytes} bytes where ${out.length} are declared`);
+  }
+
+  /** The checked content; `body` is a view until the next call. */
+  #open(sealed: Buffer): { kind: SegmentClass; compressed: boolean; rawLength: number; body: Buffer } {
     if (sealed.length > SEGMENT_SEALED_MAX_BYTES) throw damaged(`sealed length ${sealed.length}`);
+    const content = this.#content;
     const contentBytes = this.#sealer.openInto(sealed, this.#aad, content, 0);
     if (contentBytes < SEGMENT_HEADER_BYTES) throw damaged('no header');
     const compression = content[0];

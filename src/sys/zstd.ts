@@ -89,18 +89,15 @@ export class Decompressor {
 
   /** Decompresses `from` into `to`: the bytes written, or -1 if it is no frame, or longer than `to`. */
   decompress(from: Buffer, to: Buffer): number {
-    const bytes = callNumber(decompressDCtx, ...this.#given(from, to));
+    const bytes = callNumber(
+      decompressDCtx,
+      this.#context,
+      addressOf(to),
+      to.length,
+      addressOf(from),
+      from.length,
+    );
     return bytes < 0 ? -1 : bytes;
-  }
-
-  /** As `decompress`, on a thread of the pool, on the terms of `compressOnPool`. */
-  async decompressOnPool(from: Buffer, to: Buffer): Promise<number> {
-    const bytes = await callNumberOnPool(decompressDCtx, ...this.#given(from, to));
-    return bytes < 0 ? -1 : bytes;
-  }
-
-  #given(from: Buffer, to: Buffer): [number, number, number, number, number] {
-    return [this.#context, addressOf(to), to.length, addressOf(from), from.length];
   }
 
   /** Gives the context back; nothing can be decompressed afterwards. */

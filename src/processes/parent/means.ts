@@ -15,7 +15,7 @@ const PACKS_MAX = 3;
 // Segments in memory. With more of them chunker and crypto sleep more seldom, and for longer: the kernel may take 10 ms
 // until it gives a core that fell idle to who waits for the other.
 /** Those that are read ahead, or kept: with memory to spare, and where it is limited. */
-const READS_MAX = 16;
+const READS_MAX = 12;
 const READS_LIMITED = 8;
 /** Those that are being filled, or wait to be compressed. */
 const WRITES_MAX = 14;
