@@ -14,9 +14,12 @@ export const DIRECT_MIN_BYTES = 64 << 10;
 const BLOCK_BYTES = 4096;
 /** Data are copied to an aligned place, so much at a time. */
 const STAGE_BYTES = 1 << 20;
-/** A disk that has not taken so much a millisecond, over so much, gets what comes from the page cache. */
-const SLOW_BYTES_PER_MS = 200 << 10;
-const JUDGED_BYTES = 16 << 20;
+/**
+ * A disk that takes so long for a write, over so many, gets what comes from the page cache: one whose head has to go
+ * there takes longer, others do not, even where every other write waits for a core to return on.
+ */
+const SLOW_MS = 5;
+const JUDGED_WRITES = 64;
 const AT_POSITION = -1;
 
 export class DataWriter {
@@ -24,7 +27,7 @@ export class DataWriter {
   readonly #memory = pinned(STAGE_BYTES + BLOCK_BYTES);
   readonly #stage = Math.ceil(addressOf(this.#memory) / BLOCK_BYTES) * BLOCK_BYTES;
   #isDirect = true;
-  #bytes = 0;
+  #writes = 0;
   #ms = 0;
 
   /** @param now milliseconds since any moment */
@@ -57,29 +60,29 @@ export class DataWriter {
 
   /** Writes whole blocks past the page cache: how many bytes of the beginning are done. */
   #past(fd: number, address: number, lengthBytes: number, offset: number): number {
-    const began = this.#now();
     const wanted = lengthBytes - (lengthBytes % BLOCK_BYTES);
     let done = 0;
     while (done < wanted) {
       const bytes = Math.min(STAGE_BYTES, wanted - done);
       copyMemory(this.#stage, address + done, bytes);
+      const began = this.#now();
       if (writeMemory(fd, this.#stage, bytes, offset + done) < 0) {
         // the page cache takes it, or says why it cannot be written
         this.#isDirect = false;
         return done;
       }
+      this.#judge(this.#now() - began);
       done += bytes;
     }
-    this.#judge(done, this.#now() - began);
     return done;
   }
 
-  #judge(bytes: number, ms: number): void {
-    this.#bytes += bytes;
+  #judge(ms: number): void {
+    this.#writes++;
     this.#ms += ms;
-    if (this.#bytes < JUDGED_BYTES) return;
-    if (this.#bytes < this.#ms * SLOW_BYTES_PER_MS) this.#isDirect = false;
-    this.#bytes = 0;
+    if (this.#writes < JUDGED_WRITES) return;
+    if (this.#ms > JUDGED_WRITES * SLOW_MS) this.#isDirect = false;
+    this.#writes = 0;
     this.#ms = 0;
   }
 }

@@ -62,7 +62,7 @@ test('where it cannot be written past the page cache, all of it goes there', (t)
   assert.equal(fs.statSync(direct).size, 0);
 });
 
-test('a disk that is slower than the page cache is left alone', (t) => {
+test('a disk that is slow is left to the page cache', (t) => {
   const { direct, fds, data, address } = rig(t);
   let ms = 0;
   let stepMs = 1;
@@ -75,11 +75,12 @@ test('a disk that is slower than the page cache is left alone', (t) => {
     assert.equal(writer.part(...fds, address, data.length, 0), 0);
     return fs.statSync(direct).size > 0;
   };
-  for (let i = 0; i < 12; i++) assert.ok(grows(), `${i}`);
+  // three writes a part
+  for (let i = 0; i < 30; i++) assert.ok(grows(), `${i}`);
   stepMs = 20;
   let more = 0;
-  while (more < 20 && grows()) more++;
-  assert.ok(more >= 3 && more < 12, `${more} more`);
+  while (more < 60 && grows()) more++;
+  assert.ok(more > 10 && more < 60, `${more} more`);
 });
 
 test('a new file is what was to be written, whatever its length', (t) => {
