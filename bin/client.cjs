@@ -19,13 +19,16 @@ const MODE_MASK = 0o7777;
 const MANIFEST = 'client.json';
 
 /**
- * In the cache: what V8 made of the bundle, with the functions that commands have
- * used, behind a line of JSON that says which bundle and which commands. As the
- * runtime keeps it by itself, no function would be in it that is first called
- * after the bundle was loaded. It is there twice: V8 runs what it is given, and a
- * byte that the disk has lost may be anything; to compare takes the least time.
+ * In the cache: what V8 made of the bundle, with the functions that a command has
+ * used, in a file for each command, as to read those of all takes longer than to
+ * compile some; behind a line that says of which bundle. As the runtime keeps it
+ * by itself, no function would be in it that is first called after the bundle was
+ * loaded. It is there twice: V8 runs what it is given, and a byte that the disk has
+ * lost may be anything; to compare takes the least time.
  */
-const COMPILED = 'client.compiled';
+const COMPILED = (command) => `client-${command}.compiled`;
+const COMMAND = /^[a-z]{2,16}$/;
+const WORDS_MAX = 16;
 const HEAD_MAX_BYTES = 16_384;
 const NEWLINE = 10;
 
@@ -95,29 +98,36 @@ async function newBundle(cache, main) {
   }
 }
 
-/** What V8 is to make of the bundle whose stamp that is, and the commands whose functions are in it. */
+/** What V8 is to make of the bundle whose stamp that is; undefined where that is not known. */
 function readCompiled(file, stamp) {
   try {
     const bytes = fs.readFileSync(file);
     const end = bytes.subarray(0, HEAD_MAX_BYTES).indexOf(NEWLINE);
-    const head = JSON.parse(bytes.toString('utf8', 0, end));
-    if (JSON.stringify(head.stamp) !== JSON.stringify(stamp) || !Array.isArray(head.commands)) return undefined;
+    if (bytes.toString('utf8', 0, end) !== stamp) return undefined;
     const middle = (end + 1 + bytes.length) / 2;
-    const cachedData = bytes.subarray(end + 1, middle);
-    return cachedData.equals(bytes.subarray(middle)) ? { cachedData, commands: head.commands } : undefined;
+    const compiled = bytes.subarray(end + 1, middle);
+    return compiled.equals(bytes.subarray(middle)) ? compiled : undefined;
   } catch {
     // there is none yet
     return undefined;
   }
 }
 
+/** What is kept for the command that this is, as far as its words tell: the bundle alone knows which of them it is. */
+function findCompiled(cache, stamp) {
+  for (const word of process.argv.slice(2, 2 + WORDS_MAX)) {
+    const compiled = COMMAND.test(word) ? readCompiled(path.join(cache, COMPILED(word)), stamp) : undefined;
+    if (compiled !== undefined) return { command: word, compiled };
+  }
+  return undefined;
+}
+
 /** There whole or not at all, also after a power loss. */
-function writeCompiled(file, stamp, commands, script) {
-  const unfinished = path.join(path.dirname(file), `client-${process.pid}.compiled`);
+function writeCompiled(file, stamp, script) {
+  const unfinished = `${file}.${process.pid}`;
   try {
-    const head = `${JSON.stringify({ stamp, commands })}\n`;
     const compiled = script.createCachedData();
-    const data = Buffer.concat([Buffer.from(head), compiled, compiled]);
+    const data = Buffer.concat([Buffer.from(`${stamp}\n`), compiled, compiled]);
     fs.rmSync(unfinished, { force: true });
     fs.writeFileSync(unfinished, data, { mode: 0o600, flag: 'wx', flush: true });
     fs.renameSync(unfinished, file);
@@ -130,16 +140,14 @@ function writeCompiled(file, stamp, commands, script) {
 /** Runs the bundle; at the end of a command whose functions are not kept yet, they are. */
 function runBundle(bundle, cache) {
   const { ctimeMs, size } = fs.statSync(bundle);
-  const stamp = [bundle, ctimeMs, size];
-  const file = cache && path.join(cache, COMPILED);
-  const kept = file && readCompiled(file, stamp);
+  const stamp = JSON.stringify([bundle, ctimeMs, size]);
+  const kept = cache && findCompiled(cache, stamp);
   // one line more than the file has would tell wrong lines of it
   const text = `(function (exports, require, module, __filename, __dirname) {${fs.readFileSync(bundle, 'latin1')}\n})`;
-  const script = new vm.Script(text, { filename: bundle, cachedData: kept?.cachedData });
-  const isKept = kept !== undefined && !script.cachedDataRejected;
-  const commands = isKept ? kept.commands : [];
+  const script = new vm.Script(text, { filename: bundle, cachedData: kept?.compiled });
   process.once('plakarctl over', (command) => {
-    if (file && !commands.includes(command)) writeCompiled(file, stamp, [...commands, command], script);
+    const isKept = kept?.command === command && !script.cachedDataRejected;
+    if (cache && !isKept && COMMAND.test(command)) writeCompiled(path.join(cache, COMPILED(command)), stamp, script);
   });
   script.runInThisContext()(exports, require, module, bundle, path.dirname(bundle));
 }
