@@ -92,7 +92,8 @@ test('a running job fails by name, with exit code 1, and what was acknowledged s
   await daemon.ok('create');
   await daemon.ok('push', 'home');
   for (const name of ['storage local', 'crypto local/0', 'chunker local', 'scanner home', 'control']) {
-    writeLarge(daemon.path('source/large'), 20);
+    // more than there is memory for on its way, so that all are still at it
+    writeLarge(daemon.path('source/large'), 64);
     const from = daemon.lines.length;
     const pid = await daemon.child(name);
     const held = await daemon.child(name === 'crypto local/0' ? 'storage local' : 'crypto local/0');
