@@ -1,9 +1,7 @@
 /**
- * From the master key to the key of each purpose, and from the id key to chunk
- * ids. Called where keys are opened (derivation) and by the chunker and every
- * reader (ids). Owns the labels: no two purposes share a key.
+ * From the master key to the key of each purpose. Called where keys are opened.
+ * Owns the labels: no two purposes share a key.
  */
-import type { Hash } from 'node:crypto';
 import { crypto } from '../builtin.ts';
 import { Failure } from '../error.ts';
 
@@ -62,39 +60,4 @@ export function gearTable(chunkingKey: Buffer): Int32Array {
   const gear = new Int32Array(256);
   for (let i = 0; i < 256; i++) gear[i] = drawn.readInt32LE(4 * i);
   return gear;
-}
-
-const BLOCK_BYTES = 64; // of SHA-256, FIPS 180-4 section 1
-
-function keyedState(key: Buffer, pad: number): Hash {
-  const block = Buffer.alloc(BLOCK_BYTES, pad);
-  for (let i = 0; i < key.length; i++) block[i] = (key[i] ?? 0) ^ pad;
-  return crypto().createHash('sha256').update(block);
-}
-
-/**
- * Computes chunk ids: HMAC-SHA-256(id key, kind ‖ plaintext), RFC 2104. The
- * states after the key block (and the kind) are kept and copied, which costs a
- * third of a new HMAC per chunk; digests pass as binary strings, which Node makes
- * faster than a Buffer.
- */
-export class ChunkHasher {
-  readonly #inner: readonly Hash[];
-  readonly #outer: Hash;
-
-  constructor(idKey: Buffer) {
-    if (idKey.length !== KEY_BYTES)
-      throw new Failure('derive keys', '', { cause: `id key has ${idKey.length} bytes, not 32` });
-    const inner = keyedState(idKey, 0x36);
-    this.#inner = [0, CHUNK_DATA, CHUNK_TREE, CHUNK_LIST].map((kind) => inner.copy().update(Buffer.of(kind)));
-    this.#outer = keyedState(idKey, 0x5c);
-  }
-
-  /** Writes the id of `data` as a chunk of `kind` to 32 bytes of `out` at `outOffset`. */
-  id(kind: ChunkKind, data: Buffer, out: Buffer, outOffset: number): void {
-    const state = this.#inner[kind] as Hash;
-    const inner = state.copy().update(data).digest('binary');
-    const digest = this.#outer.copy().update(inner, 'binary').digest('binary');
-    out.write(digest, outOffset, CHUNK_ID_BYTES, 'latin1');
-  }
 }

@@ -14,7 +14,8 @@ import { Channel, channelPair } from '../ipc/channel.ts';
 import type { MessageType, Received } from '../ipc/message.ts';
 import { openRing, type Ring, SlotPool } from '../ipc/ring.ts';
 import type { PayloadOf } from '../ipc/shape.ts';
-import { ChunkHasher, gearTable } from '../keys/derive.ts';
+import { gearTable } from '../keys/derive.ts';
+import { ChunkHasher } from '../keys/ids.ts';
 import {
   CHECKED,
   CLEANED_UP,

@@ -7,14 +7,8 @@
  */
 import type { Backend } from '../backends/objects.ts';
 import { Failure } from '../error.ts';
-import {
-  CHUNK_DATA,
-  CHUNK_ID_BYTES,
-  CHUNK_LIST,
-  CHUNK_TREE,
-  type ChunkHasher,
-  type ChunkKind,
-} from '../keys/derive.ts';
+import { CHUNK_DATA, CHUNK_ID_BYTES, CHUNK_LIST, CHUNK_TREE, type ChunkKind } from '../keys/derive.ts';
+import type { ChunkHasher } from '../keys/ids.ts';
 import { SEGMENT_RAW_MAX_BYTES } from './constants.ts';
 import { INDEX_ID_BYTES, type PackRecord } from './index.ts';
 import type { SegmentRecord } from './listing.ts';

@@ -7,6 +7,7 @@
  */
 import { crypto } from '../builtin.ts';
 import { Failure } from '../error.ts';
+import type { Pieces } from '../keys/lanes.ts';
 
 /** What a chunk holds; part of what its id is computed over. */
 export const CHUNK_DATA = 1;
@@ -55,6 +56,12 @@ export interface ChunkStore {
   put(kind: ChunkKind, data: Buffer, idOut: Buffer): Promise<void> | undefined;
 }
 
+/** A store that takes many at once. */
+export interface BulkStore extends ChunkStore {
+  /** As `put`, of several chunks of one buffer; their ids go to `idsOut`, ID_BYTES each. Faster than one by one. */
+  putAll(kind: ChunkKind, chunks: Pieces, idsOut: Buffer): Promise<void> | undefined;
+}
+
 /** Many chunks of one kind. Request `i` is the ID_BYTES of `ids` at i * ID_BYTES and `lengths[i]`. */
 export interface ChunkRequests {
   readonly kind: ChunkKind;
@@ -85,7 +92,7 @@ export interface BulkSource extends ChunkSource {
 }
 
 /** Chunks in memory, by id: the twin for tests. */
-export class MemoryChunks implements BulkSource, ChunkStore {
+export class MemoryChunks implements BulkSource, BulkStore {
   readonly chunks = new Map<string, { kind: ChunkKind; data: Buffer }>();
   /** how often put and get were called */
   puts = 0;
@@ -102,6 +109,13 @@ export class MemoryChunks implements BulkSource, ChunkStore {
     id.copy(idOut);
     const name = id.toString('hex');
     if (!this.chunks.has(name)) this.chunks.set(name, { kind, data: Buffer.from(data) });
+  }
+
+  putAll(kind: ChunkKind, { buffer, starts, lengths, count }: Pieces, idsOut: Buffer): undefined {
+    for (let i = 0; i < count; i++) {
+      const start = starts[i] ?? 0;
+      this.put(kind, buffer.subarray(start, start + (lengths[i] ?? 0)), idsOut.subarray(i * ID_BYTES));
+    }
   }
 
   get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {

@@ -7,7 +7,7 @@
  * whatever becomes of a file, all that was laid down for it is taken.
  */
 import { Failure } from '../error.ts';
-import { CHUNK_DATA, CHUNK_MAX_BYTES, type ChunkSource, type ChunkStore, ID_BYTES } from './chunks.ts';
+import { type BulkStore, CHUNK_DATA, CHUNK_MAX_BYTES, type ChunkSource, ID_BYTES } from './chunks.ts';
 import {
   BlockReader,
   type ContentWriter,
@@ -22,7 +22,7 @@ import { Resplitter } from './resplit.ts';
 import type { Splitter } from './splitter.ts';
 
 /** A store that says what it has. */
-export interface KnowingStore extends ChunkStore {
+export interface KnowingStore extends BulkStore {
   has(id: Buffer): boolean;
 }
 

@@ -4,7 +4,7 @@
  * split. Invariant: the chunks are those that a push of the same file gives:
  * what is between two holes is split by itself.
  */
-import { CHUNK_MAX_BYTES, type ChunkStore } from './chunks.ts';
+import { type BulkStore, CHUNK_MAX_BYTES } from './chunks.ts';
 import type { ContentWriter } from './content.ts';
 import { ChunkCutter } from './cutter.ts';
 import type { Splitter } from './splitter.ts';
@@ -17,7 +17,7 @@ export class Resplitter {
   #buffer: Buffer | undefined;
   #filled = 0;
 
-  constructor(store: ChunkStore, splitter: Splitter) {
+  constructor(store: BulkStore, splitter: Splitter) {
     this.#cutter = new ChunkCutter(store, splitter);
   }
 

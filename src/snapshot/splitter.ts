@@ -13,6 +13,7 @@
  * `normal` bytes on, and four bits more before; or after `max` bytes.
  */
 import { Failure } from '../error.ts';
+import { GEAR_MODULE } from './gear.ts';
 
 /** Sizes in bytes: no chunk but a file's last is shorter than `min`, and none is longer than `max`. */
 export interface ChunkSizes {
@@ -26,11 +27,25 @@ export const CHUNK_SIZES: ChunkSizes = { min: 256 << 10, normal: 1 << 20, max: 4
 
 const GEAR_WORDS = 256;
 const NORMALIZATION_BITS = 2;
-/** What lies further back has been shifted out of a hash. */
-const HASH_BYTES = 32;
-/** What is scanned beside the same again. */
-const LANE_BYTES = 8192;
-const LANE_WORDS = LANE_BYTES / 4;
+/** Where gear.wat has the bytes, behind the table; the rest of its memory. */
+const WINDOW_AT = 64 << 10;
+const WINDOW_BYTES = 64 << 10;
+
+/** What gear.wat exports. */
+interface Gear {
+  readonly memory: { readonly buffer: ArrayBuffer };
+  readonly hash: { value: number };
+  scan(from: number, to: number, limit: number): number;
+}
+
+/** The part of WebAssembly that is used here, which the runtime's types leave to those of browsers. */
+interface Assembly {
+  readonly Module: new (bytes: Uint8Array) => object;
+  readonly Instance: new (module: object) => { readonly exports: unknown };
+}
+const { Module, Instance } = (globalThis as unknown as { WebAssembly: Assembly }).WebAssembly;
+
+const gearModule = new Module(GEAR_MODULE);
 
 /** A mask of the uppermost `bits` bits. */
 function upperMask(bits: number): number {
@@ -45,11 +60,10 @@ export function cutMasks(normal: number): { before: number; after: number } {
 
 export class Splitter {
   readonly sizes: ChunkSizes;
-  readonly #gear: Int32Array;
+  readonly #gear: Gear;
+  readonly #window: Uint8Array;
   readonly #before: number;
   readonly #after: number;
-  #hash = 0;
-  #words: Int32Array = new Int32Array(0);
 
   /** Throws where table or sizes make no sense. */
   constructor(gear: Int32Array, sizes: ChunkSizes = CHUNK_SIZES) {
@@ -60,7 +74,10 @@ export class Splitter {
     if (!isPower || normal < 64 || normal > 1 << 28 || min < 0 || min > normal || max < normal)
       throw new Failure('split', '', { cause: `chunk sizes ${min}, ${normal}, ${max}` });
     this.sizes = sizes;
-    this.#gear = gear;
+    // the module is ours: what it exports is what gear.wat says
+    this.#gear = new Instance(gearModule).exports as Gear;
+    new Int32Array(this.#gear.memory.buffer, 0, GEAR_WORDS).set(gear);
+    this.#window = new Uint8Array(this.#gear.memory.buffer, WINDOW_AT, WINDOW_BYTES);
     const { before, after } = cutMasks(normal);
     this.#before = before;
     this.#after = after;
@@ -73,7 +90,7 @@ export class Splitter {
   cut(buffer: Uint8Array, start: number, end: number): number {
     const { min, normal, max } = this.sizes;
     if (end - start <= min) return end;
-    this.#hash = 0;
+    this.#gear.hash.value = 0;
     const normalEnd = Math.min(start + normal, end);
     const found = this.#scan(buffer, start + min, normalEnd, this.#before);
     if (found >= 0) return found;
@@ -84,71 +101,16 @@ export class Splitter {
 
   /** Goes on from `from`: just behind the first byte where the masked hash is 0, or -1 if there is none. */
   #scan(buffer: Uint8Array, from: number, to: number, mask: number): number {
-    let at = Math.min(to, from + (-(buffer.byteOffset + from) & 3));
-    let found = this.#scanBytes(buffer, from, at, mask);
-    for (; found < 0 && at + 2 * LANE_BYTES <= to; at += 2 * LANE_BYTES)
-      found = this.#scanLanes(buffer, at, mask);
-    return found >= 0 ? found : this.#scanBytes(buffer, at, to, mask);
-  }
-
-  /** As #scan, byte by byte: 1.2 GB/s. */
-  #scanBytes(buffer: Uint8Array, from: number, to: number, mask: number): number {
-    const gear = this.#gear;
-    let hash = this.#hash;
-    for (let i = from; i < to; i++) {
-      hash = ((hash << 1) + (gear[buffer[i] as number] as number)) | 0;
-      if ((hash & mask) === 0) return i + 1;
+    const { scan } = this.#gear;
+    // the mask's bits are the upper ones: what has none of them is less than the lowest of them
+    const limit = -mask | 0;
+    for (let at = from; at < to; at += WINDOW_BYTES) {
+      const length = Math.min(WINDOW_BYTES, to - at);
+      // beside the scan a copy within the processor's caches costs a twentieth
+      this.#window.set(buffer.subarray(at, at + length));
+      const found = scan(WINDOW_AT, WINDOW_AT + length, limit);
+      if (found !== 0) return at + found - WINDOW_AT;
     }
-    this.#hash = hash;
     return -1;
-  }
-
-  /**
-   * As #scan, of two lanes from `from` on, which is aligned to a word: 2.1 GB/s.
-   * Each hash depends on the one before it, so one lane alone leaves most of the
-   * processor idle; as a byte leaves the hash after 32 more, the second lane can
-   * begin with those before it. Bytes are taken four at a time, in little-endian
-   * words, as both architectures have them.
-   */
-  #scanLanes(buffer: Uint8Array, from: number, mask: number): number {
-    const gear = this.#gear;
-    const words = this.#wordsOf(buffer);
-    const middle = from + LANE_BYTES;
-    const first = (buffer.byteOffset + from) >>> 2;
-    const second = first + LANE_WORDS;
-    let a = this.#hash;
-    let b = 0;
-    for (let i = middle - HASH_BYTES; i < middle; i++)
-      b = ((b << 1) + (gear[buffer[i] as number] as number)) | 0;
-    let later = -1;
-    for (let i = 0; i < LANE_WORDS; i++) {
-      const x = words[first + i] as number;
-      const y = words[second + i] as number;
-      const a1 = ((a << 1) + (gear[x & 0xff] as number)) | 0;
-      const b1 = ((b << 1) + (gear[y & 0xff] as number)) | 0;
-      const a2 = ((a1 << 1) + (gear[(x >>> 8) & 0xff] as number)) | 0;
-      const b2 = ((b1 << 1) + (gear[(y >>> 8) & 0xff] as number)) | 0;
-      const a3 = ((a2 << 1) + (gear[(x >>> 16) & 0xff] as number)) | 0;
-      const b3 = ((b2 << 1) + (gear[(y >>> 16) & 0xff] as number)) | 0;
-      a = ((a3 << 1) + (gear[x >>> 24] as number)) | 0;
-      b = ((b3 << 1) + (gear[y >>> 24] as number)) | 0;
-      if ((a1 & mask) === 0) return from + 4 * i + 1;
-      if ((a2 & mask) === 0) return from + 4 * i + 2;
-      if ((a3 & mask) === 0) return from + 4 * i + 3;
-      if ((a & mask) === 0) return from + 4 * i + 4;
-      if (later >= 0) continue;
-      if ((b1 & mask) === 0) later = middle + 4 * i + 1;
-      else if ((b2 & mask) === 0) later = middle + 4 * i + 2;
-      else if ((b3 & mask) === 0) later = middle + 4 * i + 3;
-      else if ((b & mask) === 0) later = middle + 4 * i + 4;
-    }
-    this.#hash = b;
-    return later;
-  }
-
-  /** The words that `buffer` is in; a file's contents all pass through one buffer. */
-  #wordsOf({ buffer }: Uint8Array): Int32Array {
-    if (this.#words.buffer !== buffer) this.#words = new Int32Array(buffer, 0, buffer.byteLength >>> 2);
-    return this.#words;
   }
 }

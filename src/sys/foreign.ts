@@ -101,16 +101,22 @@ function pointerTo(address: number): Buffer {
   return Buffer.from(window.buffer, window.byteOffset + address - base, 1);
 }
 
-/** Looks up a function of libc, at import time. */
+/** Looks up a function of libc, or of what the runtime exports, at import time. */
 export function entry(name: string): Entry {
+  const found = entryIfAny(name);
+  if (found === undefined) throw new Failure('look up', name, { cause: 'not in libc' });
+  return found;
+}
+
+/** As `entry`, of a function that need not be there. */
+export function entryIfAny(name: string): Entry | undefined {
   const symbol = pinned(name.length + 1);
   symbol.write(name, 'latin1');
   setArgument(0, 0); // RTLD_DEFAULT
   setArgument(1, addressOf(symbol));
   bindings.ffi_call(cif, bindings.StaticFunctions.dlsym, result, argv);
   const address = Number(result.readBigUInt64LE());
-  if (address === 0) throw new Failure('look up', name, { cause: 'not in libc' });
-  return { name, pointer: pointerTo(address) };
+  return address === 0 ? undefined : { name, pointer: pointerTo(address) };
 }
 
 /**

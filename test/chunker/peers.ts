@@ -6,7 +6,7 @@
 import fs from 'node:fs';
 import { Channel, channelPair } from '../../src/ipc/channel.ts';
 import { createRing, openRing, type Ring, SlotPool } from '../../src/ipc/ring.ts';
-import { ChunkHasher } from '../../src/keys/derive.ts';
+import { ChunkHasher } from '../../src/keys/ids.ts';
 import {
   FETCH,
   FETCH_FAILED,

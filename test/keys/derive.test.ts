@@ -1,34 +1,8 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { hkdf } from '@noble/hashes/hkdf.js';
-import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import {
-  CHUNK_DATA,
-  CHUNK_LIST,
-  CHUNK_TREE,
-  ChunkHasher,
-  derivePurposeKeys,
-  gearTable,
-} from '../../src/keys/derive.ts';
-
-describe('chunk ids', () => {
-  test('are HMAC-SHA-256 of kind and plaintext', () => {
-    const key = randomBytes(32);
-    const hasher = new ChunkHasher(key);
-    const out = Buffer.alloc(40);
-    for (const length of [0, 1, 55, 64, 1000, 70_000]) {
-      for (const kind of [CHUNK_DATA, CHUNK_TREE, CHUNK_LIST] as const) {
-        const data = randomBytes(length);
-        hasher.id(kind, data, out, 8);
-        const expected = hmac(sha256, key, Buffer.concat([Buffer.of(kind), data]));
-        assert.deepEqual(out.subarray(8), Buffer.from(expected));
-      }
-    }
-    assert.deepEqual(out.subarray(0, 8), Buffer.alloc(8));
-  });
-});
+import { derivePurposeKeys, gearTable } from '../../src/keys/derive.ts';
 
 describe('purpose keys', () => {
   const master = Buffer.alloc(32, 5);

@@ -2,7 +2,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Backend } from '../../src/backends/objects.ts';
 import { Failure } from '../../src/error.ts';
-import { CHUNK_DATA, CHUNK_TREE, ChunkHasher } from '../../src/keys/derive.ts';
+import { CHUNK_DATA, CHUNK_TREE } from '../../src/keys/derive.ts';
+import { ChunkHasher } from '../../src/keys/ids.ts';
 import { Sealer } from '../../src/keys/seal.ts';
 import { SEGMENT_RAW_MAX_BYTES, SEGMENT_SEALED_MAX_BYTES } from '../../src/repository/constants.ts';
 import type { IndexCodec } from '../../src/repository/indexes.ts';

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import { createCipheriv, createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
 import { describe, test } from 'node:test';
+import { gearSource } from '../../scripts/gear.ts';
 import { gearTable } from '../../src/keys/derive.ts';
 import { CHUNK_SIZES, type ChunkSizes, cutMasks, Splitter } from '../../src/snapshot/splitter.ts';
 
@@ -51,10 +54,15 @@ describe('splitter', () => {
       assert.deepEqual(boundaries(new Splitter(gear, sizes), data), reference(data, sizes));
   });
 
-  test('agrees with it where it scans two lanes, wherever the data begin', () => {
+  test('the module is what gear.wat assembles to', async () => {
+    const written = fs.readFileSync(path.join(import.meta.dirname, '../../src/snapshot/gear.ts'), 'utf8');
+    assert.equal(written, await gearSource(), 'run npm run gear');
+  });
+
+  test('agrees with it where it scans lanes beside each other, wherever the data begin', () => {
     const sizes = { min: 1000, normal: 32_768, max: 200_000 };
-    const data = stream('lanes', 600_003);
-    for (const skip of [0, 1, 2, 3])
+    const data = stream('lanes', 900_003);
+    for (const skip of [0, 1, 2, 3, 4095])
       assert.deepEqual(
         boundaries(new Splitter(gear, sizes), data.subarray(skip)),
         reference(data.subarray(skip), sizes),

@@ -8,7 +8,9 @@
 import { Failure, fromWire } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { Ring, SlotPool } from '../../ipc/ring.ts';
-import { CHUNK_DATA, CHUNK_LIST, CHUNK_TREE, type ChunkHasher, type ChunkKind } from '../../keys/derive.ts';
+import { CHUNK_DATA, CHUNK_LIST, CHUNK_TREE, type ChunkKind } from '../../keys/derive.ts';
+import type { ChunkHasher } from '../../keys/ids.ts';
+import type { Pieces } from '../../keys/lanes.ts';
 import { FETCH } from '../../messages/data.ts';
 import { SEGMENT_RAW_MAX_BYTES } from '../../repository/constants.ts';
 import { SegmentReader } from '../../repository/segment.ts';
@@ -56,6 +58,12 @@ export class SegmentFetcher implements ChunkSource {
   readonly #segments = new Map<number, Promise<LoadedSegment> | LoadedSegment>();
   readonly #requests = new Map<number, Waiting>();
   readonly #id = Buffer.alloc(ID_BYTES);
+  /** what the next segment's chunks are tried as first */
+  #likely: ChunkKind = CHUNK_DATA;
+  /** of the chunks of a whole segment */
+  #ids = Buffer.alloc(0);
+  #starts = new Uint32Array(0);
+  #lengths = new Uint32Array(0);
   /** readers are reused, as their tables are large */
   readonly #readers: SegmentReader[] = [];
   #request = 0;
@@ -231,15 +239,35 @@ export class SegmentFetcher implements ChunkSource {
   /** Recomputes the id of every chunk in a loaded segment; throws a Failure of kind 'damaged'. */
   verify(segment: LoadedSegment): void {
     const { reader, raw, ordinal } = segment;
+    const pieces = this.#piecesOf(reader, raw);
+    // nearly always all are of one kind, which is that of the segment before
+    this.#parts.hasher.ids(this.#likely, pieces, this.#ids);
     for (let i = 0; i < reader.count; i++) {
-      const start = reader.offset(i);
-      const data = raw.subarray(start, start + reader.length(i));
-      if (!KINDS.some((kind) => this.#isChunk(reader, i, kind, data)))
+      const at = i * ID_BYTES;
+      if (reader.matches(i, this.#ids, at) && this.locate(this.#ids, at) >= 0) continue;
+      const kind = this.#kindOf(reader, raw, i);
+      if (kind === undefined)
         throw new Failure('verify segment', String(ordinal), {
           cause: `chunk ${i} is not what its id says`,
           kind: 'damaged',
         });
+      this.#likely = kind;
     }
+  }
+
+  /** All chunks of a segment; makes room for their ids. */
+  #piecesOf(reader: SegmentReader, raw: Buffer): Pieces {
+    const { count } = reader;
+    if (this.#ids.length < count * ID_BYTES) {
+      this.#ids = Buffer.allocUnsafeSlow(2 * count * ID_BYTES);
+      this.#starts = new Uint32Array(2 * count);
+      this.#lengths = new Uint32Array(2 * count);
+    }
+    for (let i = 0; i < count; i++) {
+      this.#starts[i] = reader.offset(i);
+      this.#lengths[i] = reader.length(i);
+    }
+    return { buffer: raw, starts: this.#starts, lengths: this.#lengths, count };
   }
 
   /** A chunk of a loaded segment with its id recomputed; undefined where it is not what the segment says. */
@@ -258,10 +286,14 @@ export class SegmentFetcher implements ChunkSource {
     this.#parts.table().each((_id, ordinal) => visit(ordinal));
   }
 
-  /** Whether `data` is a chunk of `kind` whose id the segment's table and the index agree on. */
-  #isChunk(reader: SegmentReader, index: number, kind: ChunkKind, data: Buffer): boolean {
-    this.#parts.hasher.id(kind, data, this.#id, 0);
-    return reader.matches(index, this.#id, 0) && this.locate(this.#id) >= 0;
+  /** The kind as which a chunk has an id that the segment's table and the index agree on. */
+  #kindOf(reader: SegmentReader, raw: Buffer, index: number): ChunkKind | undefined {
+    const start = reader.offset(index);
+    const data = raw.subarray(start, start + reader.length(index));
+    return KINDS.find((kind) => {
+      this.#parts.hasher.id(kind, data, this.#id, 0);
+      return reader.matches(index, this.#id, 0) && this.locate(this.#id) >= 0;
+    });
   }
 
   async #loaded(ordinal: number, id: Buffer): Promise<LoadedSegment> {

@@ -9,7 +9,9 @@
 import { Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { Ring, SlotPool } from '../../ipc/ring.ts';
-import type { ChunkHasher, ChunkKind } from '../../keys/derive.ts';
+import { CHUNK_ID_BYTES, type ChunkKind } from '../../keys/derive.ts';
+import type { ChunkHasher } from '../../keys/ids.ts';
+import type { Pieces } from '../../keys/lanes.ts';
 import { FLUSH, FLUSHED, SEAL } from '../../messages/data.ts';
 import { SEGMENT_RAW_MAX_BYTES, SEGMENT_TARGET_BYTES } from '../../repository/constants.ts';
 import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
@@ -82,18 +84,39 @@ export class SegmentStore {
   /** Stores a chunk unless it is known; `idOut` gets its id. A promise only where it had to wait. */
   put(kind: ChunkKind, data: Buffer, idOut: Buffer): Promise<void> | undefined {
     this.#parts.hasher.id(kind, data, idOut, 0);
-    if (this.has(idOut)) return undefined;
+    return this.#putNamed(kind, data, idOut);
+  }
+
+  #putNamed(kind: ChunkKind, data: Buffer, id: Buffer): Promise<void> | undefined {
+    if (this.has(id)) return undefined;
     const segment = this.#room(kind, data.length);
-    if (segment === undefined) return this.#putLater(kind, data, idOut);
+    if (segment === undefined) return this.#putLater(kind, data, id);
     data.copy(segment.writer.buffer, segment.writer.offset);
-    this.#append(segment, idOut, data.length);
+    this.#append(segment, id, data.length);
     return undefined;
   }
 
-  async #putLater(kind: ChunkKind, data: Buffer, idOut: Buffer): Promise<void> {
+  async #putLater(kind: ChunkKind, data: Buffer, id: Buffer): Promise<void> {
     await this.makeRoom(kind, data.length);
-    const again = this.put(kind, data, idOut);
+    const again = this.#putNamed(kind, data, id);
     if (again !== undefined) await again;
+  }
+
+  /** As `put`, of each of `chunks`; their ids go to `idsOut`, one behind the other. */
+  putAll(kind: ChunkKind, chunks: Pieces, idsOut: Buffer): Promise<void> | undefined {
+    this.#parts.hasher.ids(kind, chunks, idsOut);
+    return this.#putFrom(0, kind, chunks, idsOut);
+  }
+
+  #putFrom(first: number, kind: ChunkKind, chunks: Pieces, ids: Buffer): Promise<void> | undefined {
+    const { buffer, starts, lengths, count } = chunks;
+    for (let i = first; i < count; i++) {
+      const start = starts[i] as number;
+      const data = buffer.subarray(start, start + (lengths[i] as number));
+      const storing = this.#putNamed(kind, data, ids.subarray(i * CHUNK_ID_BYTES, (i + 1) * CHUNK_ID_BYTES));
+      if (storing !== undefined) return storing.then(() => this.#putFrom(i + 1, kind, chunks, ids));
+    }
+    return undefined;
   }
 
   /**
