@@ -84,17 +84,16 @@ function currentBundles(program, main, cache) {
   }
 }
 
-/** Makes a checkout's bundles, and returns their directory; undefined where they cannot be made. */
-async function newBundles(program, main, cache) {
+/** Has a checkout's bundles made, and returns their directory; undefined where they cannot be. */
+function newBundles(program, main, cache) {
   const bundler = path.join(ROOT, 'scripts/bundle.ts');
   if (!fs.existsSync(bundler) || !fs.existsSync(path.join(ROOT, 'node_modules/esbuild'))) return undefined;
-  try {
-    const { makeBundles } = await import(bundler);
-    return await makeBundles(program, main, cache);
-  } catch {
-    // a full disk, or a source that is being edited: the modules tell better what is wrong with them
-    return undefined;
-  }
+  // by a process of its own: a daemon would keep what that loads
+  const { spawnSync } = require('node:child_process');
+  const args = [...process.execArgv, bundler, program, main, cache];
+  const { status, stdout } = spawnSync(process.execPath, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  // a full disk, or a source that is being edited: the modules tell better what is wrong with them
+  return status === 0 ? stdout.toString() : undefined;
 }
 
 /** What V8 is to make of the bundle whose stamp that is; undefined where that is not known. */
@@ -186,11 +185,11 @@ function mainOf(name) {
 }
 
 /** The directory of a program's bundles; undefined where there are none. Makes those of a checkout with `mayMake`. */
-async function findBundles(program, { main, isCheckout }, cache, mayMake) {
+function findBundles(program, { main, isCheckout }, cache, mayMake) {
   if (!isCheckout) return path.join(ROOT, 'dist/bundle');
   if (cache === undefined) return undefined;
   const current = currentBundles(program, main, cache);
-  return current ?? (mayMake ? await newBundles(program, main, cache) : undefined);
+  return current ?? (mayMake ? newBundles(program, main, cache) : undefined);
 }
 
 /** Runs a program's modules as they are. */
@@ -205,7 +204,7 @@ async function startClient() {
   // what the program sees as its own name
   process.argv[1] = found.main;
   const cache = closedDirectory(cachePlace());
-  const directory = await findBundles('client', found, cache, true);
+  const directory = findBundles('client', found, cache, true);
   const bundle = directory && path.join(directory, 'client.cjs');
   if (bundle !== undefined && fs.existsSync(bundle))
     // a word that is no command has nothing kept

@@ -1,15 +1,16 @@
 /**
- * Makes one file of plakarctl's many modules, by esbuild, so that a start reads
- * that instead of resolving, reading and linking forty. Called by bin/client.cjs
- * in a checkout, at the first start after a source has changed, and by
+ * Makes one file of a program's many modules, by esbuild, so that a start reads
+ * that instead of resolving, reading and linking up to a hundred and fifty. Of
+ * plakard there is one for each of its processes. Called by bin/start.cjs in a
+ * checkout, at the first start after a source has changed, and by
  * `npm run build` for dist/.
  *
  * Modules that are imported dynamically are in the file too, as functions that
- * run at the first import. Invariant: a bundle and its manifest are there whole
+ * run at the first import. Invariant: bundles and their manifest are there whole
  * or not at all, whoever else makes them at the same time; and a manifest tells
  * the sources as they were when they were read.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import { isBuiltin } from 'node:module';
 import path from 'node:path';
@@ -17,13 +18,37 @@ import { fileURLToPath } from 'node:url';
 import { build, type Plugin, stop } from 'esbuild';
 
 const ROOT = path.join(import.meta.dirname, '..');
-/** Bundles that are kept in a cache: another start may be about to read an older one. */
+/** Bundles of a kind that are kept in a cache: another start may be about to read an older one. */
 const BUNDLES_KEPT = 4;
-const PREFIX = 'client-';
-/** Digits of a digest in a file's name. */
-const NAME_CHARS = 16;
 /** What a file's times may be behind the clock. */
 const CLOCK_STEP_MS = 10;
+
+/** What a program's main imports dynamically for one process alone, by that process, which its bundle is named after. */
+type Parts = Readonly<Record<string, string>>;
+
+interface Program {
+  /** its main, without the extension */
+  readonly main: string;
+  readonly parts: Parts;
+}
+
+/** What is bundled: the client in one, the daemon in one for each process. */
+const PROGRAMS = {
+  client: { main: 'plakarctl', parts: { client: '' } },
+  daemon: {
+    main: 'plakard',
+    parts: {
+      parent: './daemon.ts',
+      control: './processes/control.ts',
+      scanner: './processes/scanner.ts',
+      chunker: './processes/chunker.ts',
+      crypto: './processes/crypto.ts',
+      storage: './processes/storage.ts',
+      keys: './processes/keys.ts',
+    },
+  },
+} as const satisfies Readonly<Record<string, Program>>;
+export type ProgramName = keyof typeof PROGRAMS;
 
 /** What of a file tells that it has changed. */
 export type Stamp = readonly [file: string, ctimeMs: number, sizeBytes: number];
@@ -31,14 +56,18 @@ export type Stamp = readonly [file: string, ctimeMs: number, sizeBytes: number];
 /** What the launcher reads first at each start. */
 export interface Manifest {
   readonly main: string;
-  /** the bundle's name in the cache */
+  /** the directory in the cache that the bundles are in */
   readonly bundle: string;
-  /** of the bundle, and of everything that it was made of and by */
+  /** of the bundles, and of everything that they were made of and by */
   readonly stamps: readonly Stamp[];
 }
 
 interface Bundled {
+  /** what it is called, without `.cjs` */
+  readonly name: string;
   readonly text: string;
+  /** from its lines to those of the sources, as JSON */
+  readonly map: string;
   /** absolute paths */
   readonly sources: readonly string[];
 }
@@ -84,6 +113,20 @@ const ownPackages: Plugin = {
     }),
 };
 
+/** Leaves out what the main imports for other processes than `part`. */
+function onlyPart(main: string, parts: Parts, part: string): Plugin {
+  const others = new Set(Object.values(parts).filter((module) => module !== parts[part]));
+  return {
+    name: 'only a part',
+    setup: ({ onResolve }) =>
+      onResolve({ filter: /^\./ }, ({ path: name, importer, kind }) =>
+        kind === 'dynamic-import' && importer === main && others.has(name)
+          ? { path: name, external: true }
+          : undefined,
+      ),
+  };
+}
+
 /** Goes before everything: where a module is, from where the bundle is. */
 function moduleAt(fromBundleToBase: string): string {
   return `'use strict';
@@ -97,19 +140,31 @@ const moduleAt = (name) => {
 };`;
 }
 
-/**
- * The program whose main is `main`, for a file in `directory`: of the sources as
- * they are, or, with `isCompiled`, of what they are compiled to, beside that file.
- */
-async function bundle(main: string, directory: string, isCompiled: boolean): Promise<Bundled> {
+/** A map whose sources are relative to `root`, not to the bundle's directory. */
+function fromRoot(map: string, directory: string, root: string): string {
+  const parsed = JSON.parse(map) as { sources: string[] };
+  const sources = parsed.sources.map((source) => path.relative(root, path.resolve(directory, source)));
+  return JSON.stringify({ ...parsed, sources });
+}
+
+/** What is made for a file in a directory. */
+interface Wanted {
+  readonly main: string;
+  readonly directory: string;
+  /** not of the sources as they are, but of what they are compiled to, beside that file */
+  readonly isCompiled: boolean;
+}
+
+async function bundle({ main, directory, isCompiled }: Wanted, parts: Parts, name: string): Promise<Bundled> {
   // as the runtime and esbuild do with what it imports
-  const base = path.dirname(fs.realpathSync(main));
-  const toBase = isCompiled ? '' : path.relative(fs.realpathSync(directory), base);
+  const source = fs.realpathSync(main);
+  const base = path.dirname(source);
+  const toBase = isCompiled ? '..' : path.relative(fs.realpathSync(directory), base);
   const { outputFiles, metafile } = await build({
-    entryPoints: [main],
+    entryPoints: [source],
     absWorkingDir: base,
     // never written by esbuild; it insists on knowing where to
-    outfile: path.join(directory, 'client.cjs'),
+    outfile: path.join(directory, `${name}.cjs`),
     write: false,
     metafile: true,
     bundle: true,
@@ -120,41 +175,63 @@ async function bundle(main: string, directory: string, isCompiled: boolean): Pro
     minifyWhitespace: true,
     minifySyntax: true,
     lineLimit: 200,
+    sourcemap: 'external',
+    sourcesContent: false,
     define: META,
     banner: { js: moduleAt(toBase) },
-    plugins: [ownMeta(base, isCompiled), ownPackages],
+    plugins: [onlyPart(source, parts, name), ownMeta(base, isCompiled), ownPackages],
     tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
     logLevel: 'silent',
-    // its process would stay as long as the command runs
-  }).finally(stop);
-  const [output] = outputFiles;
-  if (output === undefined) throw new Error(`esbuild made nothing of ${main}`);
-  return { text: output.text, sources: Object.keys(metafile.inputs).map((name) => path.resolve(base, name)) };
+  });
+  const [text, map] = ['.cjs', '.map'].map(
+    (end) => outputFiles.find((file) => file.path.endsWith(end))?.text,
+  );
+  if (text === undefined || map === undefined) throw new Error(`esbuild made nothing of ${main}`);
+  const sources = Object.keys(metafile.inputs).map((input) => path.resolve(base, input));
+  return { name, text, map: fromRoot(map, directory, path.dirname(base)), sources };
 }
 
-/** A file that is there whole or not at all, also after a power loss. */
-function writeDurably(directory: string, name: string, text: string): void {
-  const unfinished = path.join(directory, `${PREFIX}${randomUUID()}`);
+/** All bundles of a program. */
+function bundleAll(program: ProgramName, wanted: Wanted): Promise<Bundled[]> {
+  const { parts } = PROGRAMS[program];
+  // its process would stay as long as the program runs
+  return Promise.all(Object.keys(parts).map((name) => bundle(wanted, parts, name))).finally(stop);
+}
+
+/** Writes them to `directory`; those that are run, so that they are there after a power loss as they are now. */
+function writeBundles(directory: string, bundled: readonly Bundled[]): string[] {
+  return bundled.map(({ name, text, map }) => {
+    const file = path.join(directory, `${name}.cjs`);
+    fs.writeFileSync(file, text, { flush: true });
+    fs.writeFileSync(`${file}.map`, map);
+    return file;
+  });
+}
+
+/** There whole or not at all, also after a power loss. */
+function writeManifest(file: string, manifest: Manifest): void {
+  const unfinished = `${file}.${randomUUID()}`;
   try {
-    fs.writeFileSync(unfinished, text, { mode: 0o600, flag: 'wx', flush: true });
-    fs.renameSync(unfinished, path.join(directory, name));
+    fs.writeFileSync(unfinished, JSON.stringify(manifest), { mode: 0o600, flag: 'wx', flush: true });
+    fs.renameSync(unfinished, file);
   } finally {
     fs.rmSync(unfinished, { force: true });
   }
 }
 
-/** Removes bundles but the last few, and what a power loss left of others. */
-function removeOld(cache: string): void {
-  const bundles = fs
-    .readdirSync(cache)
-    .filter((name) => name.startsWith(PREFIX))
-    .map((name) => path.join(cache, name))
-    .flatMap((file) => {
-      const stat = fs.statSync(file, { throwIfNoEntry: false });
-      return stat === undefined ? [] : [{ file, ms: stat.mtimeMs }];
+/** Removes a program's bundles but the last few, whether or not they were finished. */
+function removeOld(cache: string, program: ProgramName): void {
+  const directories = fs
+    .readdirSync(cache, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && entry.name.startsWith(`${program}-`))
+    .flatMap(({ name }) => {
+      const directory = path.join(cache, name);
+      const stat = fs.statSync(directory, { throwIfNoEntry: false });
+      return stat === undefined ? [] : [{ directory, ms: stat.mtimeMs }];
     })
     .sort((a, b) => b.ms - a.ms);
-  for (const { file } of bundles.slice(BUNDLES_KEPT)) fs.rmSync(file, { recursive: true, force: true });
+  for (const { directory } of directories.slice(BUNDLES_KEPT))
+    fs.rmSync(directory, { recursive: true, force: true });
 }
 
 function stampOf(file: string): Stamp {
@@ -163,35 +240,51 @@ function stampOf(file: string): Stamp {
 }
 
 /**
- * Makes the bundle of the program whose main is `main` in `cache`, with a
- * manifest in `manifestName`. Returns the bundle's path, or undefined where a
- * source changed meanwhile. Rejects where esbuild cannot make it.
+ * Makes the bundles of `program`, whose main is `main`, in a new directory in
+ * `cache`, and the manifest, PROGRAM.json, that names it. Returns the directory's
+ * path, or undefined where a source changed meanwhile. Rejects where esbuild
+ * cannot make them.
  */
-export async function makeBundle(
+export async function makeBundles(
+  program: ProgramName,
   main: string,
   cache: string,
-  manifestName: string,
 ): Promise<string | undefined> {
   const begunMs = Date.now() - CLOCK_STEP_MS;
-  const { text, sources } = await bundle(main, cache, false);
+  const directory = fs.mkdtempSync(path.join(cache, `${program}-`));
+  const bundled = await bundleAll(program, { main, directory, isCompiled: false });
   const by = [import.meta.filename, path.join(ROOT, 'node_modules/.package-lock.json')].filter(fs.existsSync);
+  const sources = new Set(bundled.flatMap((each) => each.sources));
   const stamps = [...by, ...sources].map(stampOf);
   // the clock counts whole milliseconds here, files do not
   const endMs = Date.now() + 1;
   if (stamps.some(([, ctimeMs]) => ctimeMs >= begunMs && ctimeMs <= endMs)) return undefined;
-  const name = `${PREFIX}${createHash('sha256').update(text).digest('hex').slice(0, NAME_CHARS)}.cjs`;
-  const file = path.join(cache, name);
-  writeDurably(cache, name, text);
-  const manifest: Manifest = { main, bundle: name, stamps: [...stamps, stampOf(file)] };
-  writeDurably(cache, manifestName, JSON.stringify(manifest));
-  removeOld(cache);
-  return file;
+  const made = writeBundles(directory, bundled).map(stampOf);
+  const bundle = path.basename(directory);
+  writeManifest(path.join(cache, `${program}.json`), { main, bundle, stamps: [...stamps, ...made] });
+  removeOld(cache, program);
+  return directory;
 }
 
-/** Makes the bundle that goes with what was compiled to `directory`, wherever that is installed. */
-async function buildInto(directory: string): Promise<void> {
-  const { text } = await bundle(path.join(ROOT, 'src/plakarctl.ts'), directory, true);
-  fs.writeFileSync(path.join(directory, 'client.cjs'), text);
+/** Makes the bundles that go with what was compiled to `dist`, wherever that is installed. */
+async function buildInto(dist: string): Promise<void> {
+  const directory = path.join(dist, 'bundle');
+  fs.mkdirSync(directory);
+  for (const program of ['client', 'daemon'] as const) {
+    const main = path.join(ROOT, 'src', `${PROGRAMS[program].main}.ts`);
+    writeBundles(directory, await bundleAll(program, { main, directory, isCompiled: true }));
+  }
 }
 
-if (import.meta.main) await buildInto(path.resolve(process.argv[2] ?? path.join(ROOT, 'dist')));
+/** For bin/start.cjs: prints where they are. */
+async function makeInto(program: ProgramName, main: string, cache: string): Promise<void> {
+  const directory = await makeBundles(program, main, cache);
+  if (directory === undefined) process.exitCode = 1;
+  else process.stdout.write(directory);
+}
+
+if (import.meta.main) {
+  const [first = path.join(ROOT, 'dist'), main, cache] = process.argv.slice(2);
+  if (main === undefined || cache === undefined) await buildInto(path.resolve(first));
+  else await makeInto(first as ProgramName, main, cache);
+}

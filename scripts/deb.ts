@@ -94,7 +94,7 @@ function placeProgram(stage: string): void {
   const dist = path.join(lib, 'dist');
   execFileSync(tsc, ['-p', path.join(ROOT, 'tsconfig.build.json'), '--outDir', dist]);
   execFileSync(process.execPath, [path.join(import.meta.dirname, 'bundle.ts'), dist]);
-  for (const name of ['plakard', 'plakarctl', 'runtime', 'client.cjs'])
+  for (const name of ['plakard', 'plakarctl', 'runtime', 'start.cjs', 'daemon.cjs'])
     place(stage, { from: `bin/${name}`, to: `${LIB}/bin/${name}`, mode: 0o755 });
   place(stage, { from: 'package.json', to: `${LIB}/package.json` });
   for (const name of packages()) copy(fs.realpathSync(path.join(ROOT, name)), path.join(lib, name));

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import type { EventEmitter } from 'node:events';
 import { closeSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -94,7 +95,7 @@ function report(error: unknown): void {
   sayReady([process.exitCode, ...lines].join('\n'));
 }
 
-/** Runs the command; sets the exit code. */
+/** Runs the command; sets the exit code. `main` is what is run for processes of its own. */
 export async function runDaemon(
   args: readonly string[],
   main: string,
@@ -117,7 +118,7 @@ export async function runDaemon(
       });
     const { configuration } = readConfiguration({ path: options.file, macros: options.macros });
     if (options.foreground) await runForeground(options, configuration, main, timeouts);
-    else await detach(args, configuration);
+    else await detach(args, configuration, main);
   } catch (error) {
     report(error);
   }
@@ -181,6 +182,8 @@ async function runForeground(
   }
   manager.ready(`serves ${configuration.socket.path}`);
   sayReady('ready');
+  // bin/start.cjs keeps what was compiled for it
+  (process as EventEmitter).emit('plakard compiled', 'parent');
   try {
     await parent.finished();
   } finally {
@@ -221,11 +224,11 @@ function sayReady(text: string): void {
 }
 
 /** Starts this command again in the background, and waits until it is ready; what it prints goes to the state directory. */
-async function detach(args: readonly string[], configuration: Configuration): Promise<void> {
+async function detach(args: readonly string[], configuration: Configuration, main: string): Promise<void> {
   trustState(configuration.state);
   const logPath = path.join(configuration.state, 'plakard.log');
   const log = openSync(logPath, 'a', 0o600);
-  const child = spawn(process.execPath, [...process.execArgv, process.argv[1] ?? '', '-d', ...args], {
+  const child = spawn(process.execPath, [...process.execArgv, main, '-d', ...args], {
     detached: true,
     stdio: ['ignore', log, log, 'pipe'],
     env: { ...process.env, [READY_VARIABLE]: '3' },

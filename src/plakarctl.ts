@@ -47,8 +47,8 @@ async function main(): Promise<number> {
   }
   hearSignals(session);
   const failure = await runCommand(session, line);
-  // bin/client.cjs keeps what was compiled for it
-  (process as EventEmitter).emit('plakarctl over', line.command.name);
+  // bin/start.cjs keeps what was compiled for it
+  (process as EventEmitter).emit('plakard compiled', line.command.name);
   return failure === undefined ? 0 : EXIT_CODES[kindOf(failure)];
 }
 

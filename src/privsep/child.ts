@@ -9,6 +9,7 @@
  *
  * Invariant: a child lives only as long as its parent's channel.
  */
+import type { EventEmitter } from 'node:events';
 import fs from 'node:fs';
 import { flushCompileCache } from 'node:module';
 import { unpack } from 'msgpackr/pack';
@@ -174,6 +175,8 @@ async function load(roles: Roles, role: string): Promise<RoleMain> {
   // the thread pool starts with its first task, and reads nothing later; so does the time zone
   await fs.promises.stat('/');
   new Date().getTimezoneOffset();
+  // bin/start.cjs keeps what was compiled of a bundle, and the runtime what it was of modules
+  (process as EventEmitter).emit('plakard compiled', role);
   flushCompileCache();
   return main;
 }

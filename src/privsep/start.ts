@@ -52,8 +52,11 @@ const OWN_REQUESTS: readonly RequestRule[] = [
  */
 export const EXEC_ARGUMENTS = ['--disable-sigusr1', '--v8-pool-size=1', '--max-semi-space-size=4'] as const;
 
-/** Variables that children keep. */
-const INHERITED = ['NODE_COMPILE_CACHE', 'UV_THREADPOOL_SIZE', 'TZ', 'LANG', 'LC_ALL'] as const;
+/** Variables that children keep: what bin/daemon.cjs tells them, and what libuv and libc read. */
+const INHERITED = [
+  ...(['NODE_COMPILE_CACHE', 'PLAKARD_BUNDLES', 'PLAKARD_CACHE'] as const),
+  ...(['UV_THREADPOOL_SIZE', 'TZ', 'LANG', 'LC_ALL'] as const),
+] as const;
 /** A longer line of output is cut. */
 const LINE_MAX_CHARS = 8192;
 /** A child whose channel is closed has this long to end by itself; one that ended, to be read to its end. */

@@ -8,7 +8,7 @@ import * as path from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { type Manifest, makeBundle } from '../../scripts/bundle.ts';
+import { type Manifest, makeBundles } from '../../scripts/bundle.ts';
 import { importsOf } from '../../scripts/layers.ts';
 import type { ChunkKind } from '../../src/snapshot/chunks.ts';
 import { RUNTIME_FLAGS } from '../installed.ts';
@@ -27,7 +27,7 @@ describe('the bundle of plakarctl', () => {
   let bundle = '';
   before(async () => {
     top = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-')));
-    bundle = (await makeBundle(MAIN, top, 'client.json')) ?? '';
+    bundle = path.join((await makeBundles('client', MAIN, top)) ?? '', 'client.cjs');
   });
   after(() => fs.rmSync(top, { recursive: true }));
 
@@ -160,7 +160,8 @@ describe('the launcher of plakarctl', () => {
   const options = () => ({ encoding: 'utf8' as const, cwd: tree });
   const launch = (): string => execFileSync(path.join(tree, 'bin/plakarctl'), ['one', 'two'], options());
   const manifest = (): Manifest => JSON.parse(fs.readFileSync(path.join(cache, 'client.json'), 'utf8'));
-  const forge = (): void => fs.writeFileSync(path.join(cache, manifest().bundle), "console.log('forged');\n");
+  const bundle = (): string => path.join(cache, manifest().bundle, 'client.cjs');
+  const forge = (): void => fs.writeFileSync(bundle(), "console.log('forged');\n");
 
   test('runs a bundle, which sees itself as its modules do', () => {
     assert.equal(launch(), 'bundle before src/late.ts one two\n');
@@ -179,9 +180,9 @@ describe('the launcher of plakarctl', () => {
     assert.equal(launch(), 'bundle after! src/late.ts one two\n');
     forge();
     assert.equal(launch(), 'bundle after! src/late.ts one two\n');
-    fs.truncateSync(path.join(cache, manifest().bundle), 100);
+    fs.truncateSync(bundle(), 100);
     assert.equal(launch(), 'bundle after! src/late.ts one two\n');
-    fs.rmSync(path.join(cache, manifest().bundle));
+    fs.rmSync(bundle());
     assert.equal(launch(), 'bundle after! src/late.ts one two\n');
   });
 
@@ -191,11 +192,22 @@ describe('the launcher of plakarctl', () => {
     );
     for (const { stdout } of await Promise.all(launched))
       assert.equal(stdout, 'bundle before src/late.ts one two\n');
-    const { bundle } = manifest();
+    const names = fs.readdirSync(cache).filter((name) => name.startsWith('client'));
     assert.deepEqual(
-      fs.readdirSync(cache).filter((name) => name.startsWith('client')),
-      [bundle, 'client.json'].sort(),
+      names.filter((name) => !/^client-\w{6}$/.test(name)),
+      ['client.json'],
     );
+    for (const name of names.slice(0, -1))
+      assert.deepEqual(fs.readdirSync(path.join(cache, name)), ['client.cjs', 'client.cjs.map']);
+  });
+
+  test('keeps the last few that were made', () => {
+    for (let i = 0; i < 6; i++) {
+      write('src/part.ts', `export const text = '${i}';\n`);
+      assert.equal(launch(), `bundle ${i} src/late.ts one two\n`);
+    }
+    assert.equal(fs.readdirSync(cache).filter((name) => name.startsWith('client-')).length, 4);
+    assert.ok(fs.existsSync(bundle()));
   });
 
   test('is told by no variable which program makes it', () => {
@@ -240,11 +252,11 @@ describe('the launcher of plakarctl', () => {
     test(`runs nothing from a cache ${what}`, () => {
       launch();
       // its stamp as it should be, so that nothing but the directory tells
-      const { bundle, stamps, main } = manifest();
+      const { stamps, ...others } = manifest();
       forge();
-      const { ctimeMs, size } = fs.statSync(path.join(cache, bundle));
-      const forged = [...stamps.slice(0, -1), [path.join(cache, bundle), ctimeMs, size]];
-      fs.writeFileSync(path.join(cache, 'client.json'), JSON.stringify({ main, bundle, stamps: forged }));
+      const { ctimeMs, size } = fs.statSync(bundle());
+      const forged = [...stamps.slice(0, -1), [bundle(), ctimeMs, size]];
+      fs.writeFileSync(path.join(cache, 'client.json'), JSON.stringify({ ...others, stamps: forged }));
       assert.equal(launch(), 'forged\n');
       open();
       assert.equal(launch(), 'modules before src/late.ts one two\n');
@@ -255,7 +267,7 @@ describe('the launcher of plakarctl', () => {
     const run = (...words: string[]): string =>
       execFileSync(path.join(tree, 'bin/plakarctl'), words, options()).trim();
     const program = (word: string): string =>
-      `process.emit('plakarctl over', process.argv.at(-1)); console.log('${word}');\n`;
+      `process.emit('plakard compiled', process.argv.at(-1)); console.log('${word}');\n`;
     write('src/plakarctl.ts', program('one'));
     for (const command of ['ls', 'cat', 'ls']) assert.equal(run('-s', '/socket', 'home', command), 'one');
     assert.deepEqual(kept().sort(), ['client-cat.compiled', 'client-ls.compiled']);
@@ -287,6 +299,7 @@ describe('the launcher of plakarctl', () => {
 
   test('runs the bundle of dist, wherever that was put', () => {
     write('dist/plakarctl.js', "console.log('modules');\n");
+    write('src/plakard.ts', REPORT);
     execFileSync(path.join(tree, 'bin/node'), [path.join(tree, 'scripts/bundle.ts')]);
     fs.rmSync(path.join(tree, 'src'), { recursive: true });
     fs.rmSync(path.join(tree, 'scripts'), { recursive: true });
