@@ -1,12 +1,13 @@
 /**
  * A tree that the chunker sends ahead of our walk (TREE in messages/reader.ts):
  * a source of nodes that has the next one before it is asked for. Made by the
- * reader. Invariant: it is no more than an answer that came early; a node that
+ * reader. Invariants: it is no more than an answer that came early; a node that
  * is not the next of the stream, or that could not be read ahead, is asked for
- * by itself, so what the walk sees is the same with and without it.
+ * by itself, so what the walk sees is the same with and without it. And whatever
+ * the chunker sends, no more is held than the window and one node.
  */
 import { Failure } from '../error.ts';
-import { TREE_ITEM_HEAD_BYTES } from '../messages/reader.ts';
+import { TREE_ITEM_HEAD_BYTES, TREE_WINDOW_BYTES } from '../messages/reader.ts';
 import {
   type AheadSource,
   CHUNK_MAX_BYTES,
@@ -14,6 +15,9 @@ import {
   type ChunkSource,
   ID_BYTES,
 } from '../snapshot/chunks.ts';
+
+/** Pieces that wait to be used. A chunker sends some ten at most: each but the last is of 16 KiB or more. */
+const PIECES_MAX = 128;
 
 export interface TreeStreamEnds {
   /** so many bytes have been used */
@@ -35,6 +39,8 @@ export class TreeStream implements AheadSource {
   #at = 0;
   /** bytes in all pieces, from there */
   #available = 0;
+  /** bytes of all pieces: what the chunker has not been told is used */
+  #held = 0;
   #ended = false;
   #item: Item | undefined;
   #wake: (() => void) | undefined;
@@ -44,14 +50,21 @@ export class TreeStream implements AheadSource {
     this.#ends = ends;
   }
 
-  /** Takes a piece; its memory is the stream's from now on. */
+  /** Takes a piece; its memory is the stream's from now on. Throws where it is more than may be under way. */
   push(piece: Buffer, last: boolean): void {
-    if (piece.length > 0) this.#pieces.push(piece);
-    this.#available += piece.length;
+    if (piece.length > 0) this.#hold(piece);
     this.#ended ||= last;
     const wake = this.#wake;
     this.#wake = undefined;
     wake?.();
+  }
+
+  #hold(piece: Buffer): void {
+    this.#held += piece.length;
+    if (this.#held > TREE_WINDOW_BYTES || this.#pieces.length === PIECES_MAX)
+      throw new Failure('read tree', '', { cause: 'more came than there is room for' });
+    this.#available += piece.length;
+    this.#pieces.push(piece);
   }
 
   stop(): void {
@@ -93,36 +106,50 @@ export class TreeStream implements AheadSource {
 
   /** The next `bytes`, as soon as they came; undefined where the stream ends before. */
   async #take(bytes: number): Promise<Buffer | undefined> {
-    while (this.#available < bytes && !this.#ended)
+    if (this.#available >= bytes) return this.#takeNow(bytes);
+    // piece by piece: a node may be longer than the window, and the rest of it comes once these are used
+    const out = Buffer.allocUnsafeSlow(bytes);
+    for (let filled = 0; ; ) {
+      filled = this.#fill(out, filled);
+      if (filled === bytes) return out;
+      if (this.#ended) return undefined;
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
-    return this.#takeNow(bytes);
+    }
   }
 
   /** The next `bytes`, if they came. */
   #takeNow(bytes: number): Buffer | undefined {
     if (this.#available < bytes) return undefined;
-    this.#available -= bytes;
-    let out: Buffer | undefined;
-    for (let filled = 0; filled < bytes; ) {
-      const piece = this.#pieces[0] as Buffer;
-      const end = Math.min(piece.length, this.#at + bytes - filled);
-      if (out === undefined && end - this.#at === bytes) out = piece.subarray(this.#at, end);
-      else {
-        out ??= Buffer.allocUnsafeSlow(bytes);
-        piece.copy(out, filled, this.#at, end);
-      }
-      filled += end - this.#at;
-      this.#at = end;
-      if (end === piece.length) this.#usedPiece(piece);
-    }
+    const piece = this.#pieces[0] as Buffer;
+    const end = this.#at + bytes;
+    const out = end <= piece.length ? piece.subarray(this.#at, end) : Buffer.allocUnsafeSlow(bytes);
+    if (end <= piece.length) this.#usedTo(piece, end);
+    else this.#fill(out, 0);
     return out;
   }
 
-  #usedPiece(piece: Buffer): void {
+  /** Fills `out` from `filled` on with what came; returns how far that went. */
+  #fill(out: Buffer, filled: number): number {
+    let to = filled;
+    while (to < out.length && this.#available > 0) {
+      const piece = this.#pieces[0] as Buffer;
+      const end = Math.min(piece.length, this.#at + out.length - to);
+      to += piece.copy(out, to, this.#at, end);
+      this.#usedTo(piece, end);
+    }
+    return to;
+  }
+
+  /** The first piece has been used up to `end`. */
+  #usedTo(piece: Buffer, end: number): void {
+    this.#available -= end - this.#at;
+    this.#at = end;
+    if (end < piece.length) return;
     this.#pieces.shift();
     this.#at = 0;
+    this.#held -= piece.length;
     if (!this.#ended) this.#ends.used(piece.length);
   }
 }

@@ -4,9 +4,16 @@ import { describe, test } from 'node:test';
 import { browse } from '../../src/client/browse.ts';
 import { compare } from '../../src/client/compare.ts';
 import { TreeStream } from '../../src/client/treestream.ts';
-import { Failure } from '../../src/error.ts';
+import { describe as describeError, Failure } from '../../src/error.ts';
 import { Channel, channelPair } from '../../src/ipc/channel.ts';
-import { TREE, TREE_NODES, TREE_STOP, TREE_USED } from '../../src/messages/reader.ts';
+import {
+  TREE,
+  TREE_NODES,
+  TREE_PIECE_BYTES,
+  TREE_STOP,
+  TREE_USED,
+  TREE_WINDOW_BYTES,
+} from '../../src/messages/reader.ts';
 import { TreeAhead } from '../../src/processes/chunker/ahead.ts';
 import type { ChunkKind, ChunkRef, ChunkSource, TreeSource } from '../../src/snapshot/chunks.ts';
 import { MemoryChunks } from '../../src/snapshot/chunks.ts';
@@ -149,6 +156,35 @@ describe('browse', () => {
     assert.equal(source.asked, 0);
     await source.close();
   });
+
+  test('a node that is longer than what may be under way is sent ahead too', async () => {
+    const chunks = new MemoryChunks();
+    const wide = new Node(chunks);
+    for (let i = 0; i < 12_000; i++) wide.file(`${10_000 + i} ${'long '.repeat(30)}`, Buffer.alloc(0));
+    const directory = wide.store();
+    assert.ok(directory.length > TREE_WINDOW_BYTES);
+    const top = new Node(chunks).directory('d', directory).directory('e', new Node(chunks).store()).store();
+    const source = new Streamed(chunks);
+    assert.equal((await walk(source, top)).paths.length, 12_002);
+    assert.equal(source.asked, 0);
+    await source.close();
+  });
+
+  for (const [what, bytes] of [
+    ['more than the window', TREE_PIECE_BYTES],
+    ['in very many pieces', 1],
+  ] as const)
+    test(`a chunker that sends ${what} is refused`, () => {
+      const tree = new TreeStream(new MemoryChunks(), { used: () => assert.fail(), stop: () => undefined });
+      let pieces = 0;
+      assert.throws(
+        () => {
+          for (; ; pieces++) tree.push(Buffer.alloc(bytes), false);
+        },
+        (error) => error instanceof Failure && /^read tree: more came/.test(describeError(error)),
+      );
+      assert.ok(pieces > 0 && pieces * bytes <= TREE_WINDOW_BYTES && pieces <= 128, `${pieces}`);
+    });
 
   test('damage is met in the same places when nodes are sent ahead', async () => {
     const plan: Record<string, Plan> = {};
