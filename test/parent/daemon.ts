@@ -236,7 +236,12 @@ export function writeLarge(file: string, megabytes: number): void {
 export async function holdPush(daemon: Daemon, held: number): Promise<Command> {
   process.kill(held, 'SIGSTOP');
   const push = daemon.begin('push', 'home');
+  let isOver = false;
+  void push.done.then(() => {
+    isOver = true;
+  });
   for (;;) {
+    assert.ok(!isOver, 'the push ended by itself');
     const jobs = (await daemon.status()).jobs as { operation: string }[];
     if (jobs.some(({ operation }) => operation === 'push')) return push;
   }

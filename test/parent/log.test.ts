@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { after, before, describe, test } from 'node:test';
+import { after, before, describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { openLog } from '../../src/log.ts';
 import { isJournal, journal } from '../../src/processes/parent/journal.ts';
@@ -160,8 +160,12 @@ describe('a daemon in the background', () => {
   const start = (daemon: Daemon) =>
     spawnSync(process.execPath, [PLAKARD, '-f', daemon.path('plakard.conf')], { encoding: 'utf8' });
 
-  test('is ready when the command returns, with its process id in the state directory', async () => {
+  test('is ready when the command returns, with its process id in the state directory', async (t) => {
     const daemon = new Daemon();
+    t.after(async () => {
+      await daemon.run('stop');
+      await daemon.clear();
+    });
     const { status, stderr } = start(daemon);
     assert.equal(status, 0, stderr);
     const pid = Number(fs.readFileSync(daemon.path('state/plakard.pid'), 'utf8'));
@@ -172,24 +176,24 @@ describe('a daemon in the background', () => {
     await daemon.ok('stop');
     while (lives(pid)) await new Promise((resolve) => setImmediate(resolve));
     assert.equal(fs.existsSync(daemon.path('state/plakard.pid')), false);
-    await daemon.clear();
   });
 
-  test('that cannot start says why, where it was started', async () => {
+  test('that cannot start says why, where it was started', (t) => {
     const daemon = new Daemon();
+    t.after(() => daemon.clear());
     fs.writeFileSync(daemon.path('socket'), 'no socket');
     const { status, stderr } = start(daemon);
     assert.equal(status, 1);
     assert.match(stderr, /^plakard: listen on .*socket: there is something that is not a socket\n$/);
-    await daemon.clear();
   });
 });
 
 /** Reads datagrams at `socket` in a process of its own, as node:net knows none of that kind. */
-async function receive(socket: string) {
+async function receive(t: TestContext, socket: string) {
   const receiver = spawn(process.execPath, [fileURLToPath(new URL('manager.ts', import.meta.url)), socket], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  t.after(() => receiver.kill());
   const lines: string[] = [];
   let wake = (): void => undefined;
   createInterface(receiver.stdout).on('line', (line) => {
@@ -210,7 +214,7 @@ async function receive(socket: string) {
   return { lines, heard, end };
 }
 
-test('syslog gets lines with their severity, and what takes over while it is away', async () => {
+test('syslog gets lines with their severity, and what takes over while it is away', async (t) => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
   const socket = path.join(directory, 'log');
   const fallen: string[] = [];
@@ -220,7 +224,7 @@ test('syslog gets lines with their severity, and what takes over while it is awa
   write('parent: nobody there\n', 'error', event);
   assert.deepEqual(fallen, ['parent: nobody there\n']);
   for (let life = 0; life < 2; life++) {
-    const { heard, end } = await receive(socket);
+    const { heard, end } = await receive(t, socket);
     write('storage local: a line\n', 'error', event);
     await heard(/^<27>plakard\[4711\]: storage local: a line$/);
     write('parent: another\n', 'info', event);
@@ -232,7 +236,7 @@ test('syslog gets lines with their severity, and what takes over while it is awa
   fs.rmSync(directory, { recursive: true });
 });
 
-test('the journal gets level, process and what an event is about as fields', async () => {
+test('the journal gets level, process and what an event is about as fields', async (t) => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
   const socket = path.join(directory, 'journal');
   const fallen: string[] = [];
@@ -243,7 +247,7 @@ test('the journal gets level, process and what an event is about as fields', asy
   );
   log.warn('nobody there', { process: 'parent' });
   assert.match(fallen.join(), /Z parent: nobody there\n$/);
-  const { lines, heard, end } = await receive(socket);
+  const { lines, heard, end } = await receive(t, socket);
   log.error('no space\nPRIORITY=0', { process: 'storage local', source: 'home' });
   await heard(/^PLAKARD_SOURCE=home$/);
   assert.deepEqual(
@@ -266,10 +270,11 @@ test('the journal gets level, process and what an event is about as fields', asy
   fs.rmSync(directory, { recursive: true });
 });
 
-test('the service manager hears of it: ready, alive, reloading and stopping', async () => {
+test('the service manager hears of it: ready, alive, reloading and stopping', async (t) => {
   const daemon = new Daemon();
+  t.after(() => daemon.clear());
   const socket = daemon.path('notify');
-  const { lines, heard, end } = await receive(socket);
+  const { lines, heard, end } = await receive(t, socket);
   Object.assign(daemon.environment, { NOTIFY_SOCKET: socket, WATCHDOG_USEC: '200000' });
   await daemon.start();
   await heard(/^READY=1$/);
@@ -297,5 +302,4 @@ test('the service manager hears of it: ready, alive, reloading and stopping', as
   await daemon.ok('stop');
   await heard(/^STOPPING=1$/, from);
   await end();
-  await daemon.clear();
 });

@@ -86,8 +86,16 @@ describe('a child that dies', () => {
   });
 });
 
-test('a running job fails by name, with exit code 1, and what was acknowledged stays', async () => {
+test('a running job fails by name, with exit code 1, and what was acknowledged stays', async (t) => {
   const daemon = new Daemon({ stallTimeoutMs: 20_000 });
+  const held: number[] = [];
+  const release = (): void => {
+    for (const pid of held.splice(0)) if (lives(pid)) process.kill(pid, 'SIGCONT');
+  };
+  t.after(() => {
+    release();
+    return daemon.clear();
+  });
   await daemon.start();
   await daemon.ok('create');
   await daemon.ok('push', 'home');
@@ -96,11 +104,11 @@ test('a running job fails by name, with exit code 1, and what was acknowledged s
     writeLarge(daemon.path('source/large'), 64);
     const from = daemon.lines.length;
     const pid = await daemon.child(name);
-    const held = await daemon.child(name === 'crypto local/0' ? 'storage local' : 'crypto local/0');
-    const push = await holdPush(daemon, held);
+    held.push(await daemon.child(name === 'crypto local/0' ? 'storage local' : 'crypto local/0'));
+    const push = await holdPush(daemon, held[0] ?? 0);
     process.kill(pid, 'SIGKILL');
     await daemon.logged(new RegExp(` ${name}: died: killed by SIGKILL$`), from);
-    if (lives(held)) process.kill(held, 'SIGCONT');
+    release();
     const { code, stderr } = await push.done;
     assert.equal(code, 1, `${name}: ${stderr}`);
     if (name !== 'control') assert.match(stderr, new RegExp(`push home: ${name}: killed by SIGKILL`));
@@ -110,5 +118,4 @@ test('a running job fails by name, with exit code 1, and what was acknowledged s
   }
   await daemon.ok('push', 'home');
   assert.equal((await daemon.run('check')).code, 0);
-  await daemon.clear();
 });
