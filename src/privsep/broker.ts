@@ -8,7 +8,7 @@
  * as what the rule says that it is, and no more often; anything else ends the
  * channel, which costs the child its life.
  */
-import assert from 'node:assert/strict';
+import { assert } from '../builtin.ts';
 import type { Channel, Handler } from '../ipc/channel.ts';
 import { Breach, type MessageType, type Received } from '../ipc/message.ts';
 import { closeAll } from '../sys/socket.ts';

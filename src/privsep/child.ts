@@ -173,7 +173,7 @@ async function load(roles: Roles, role: string): Promise<RoleMain> {
   if (loader === undefined) throw new Failure('load role', role, { cause: 'this program has none such' });
   const main = await loader();
   // the thread pool starts with its first task, and reads nothing later; so does the time zone
-  await fs.promises.stat('/');
+  await new Promise((resolve) => fs.stat('/', resolve));
   new Date().getTimezoneOffset();
   // bin/start.cjs keeps what was compiled of a bundle, and the runtime what it was of modules
   (process as EventEmitter).emit('plakard compiled', role);
