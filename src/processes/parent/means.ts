@@ -20,6 +20,10 @@ const READS_LIMITED = 8;
 /** Those that are being filled, or wait to be compressed. */
 const WRITES_MAX = 14;
 const WRITES_LIMITED = 6;
+// Segments that the one worker compresses at once where nobody has said how much of the machine to use: with as many as
+// cores both threads may come to the same core, and the other idles for milliseconds.
+const COMPRESSORS_MAX = 3;
+const COMPRESSORS_LIMITED = 2;
 // Proportional set sizes, measured after a push of chunks of 4 MiB that do not compress, which fill every slot.
 /** Control and a scanner, which serve all repositories. */
 const COMMON_BYTES = 78 * MIB;
@@ -70,14 +74,19 @@ export function meansOf(given: Given, { limits }: Pick<Repository, 'limits'>, pr
   const packs = Math.floor((bytes - workers * WORKER_BYTES) / PACK_BYTES);
   return {
     workers,
-    // nobody has said how much of the machine to use, and one worker leaves cores idle while segments wait
-    compressors: given.cpu === undefined && workers === 1 && processors > 1 ? 2 : 1,
+    compressors: compressorsOf(given, workers, processors),
     reads: isLimited ? READS_LIMITED : READS_MAX,
     writes: isLimited ? WRITES_LIMITED : WRITES_MAX,
     packs: Math.max(1, Math.min(PACKS_MAX, packs)),
     read: [...shareOf(given.limits.read, count), ...limits.read],
     write: [...shareOf(given.limits.write, count), ...limits.write],
   };
+}
+
+/** One thread leaves cores idle while segments wait; where there are more workers, or `set cpu` says so, each has one. */
+function compressorsOf({ cpu, memoryBytes }: Given, workers: number, processors: number): number {
+  if (cpu !== undefined || workers > 1 || processors === 1) return 1;
+  return memoryBytes === undefined ? COMPRESSORS_MAX : COMPRESSORS_LIMITED;
 }
 
 /** Says where `set memory` is less than one push needs: that is no mistake, but cannot be kept to. */
