@@ -37,7 +37,6 @@ async function start() {
   const bundle = directory && part && path.join(directory, `${part}.cjs`);
   if (bundle === undefined || !fs.existsSync(bundle)) {
     delete process.env[BUNDLES];
-    if (cache !== undefined) process.env.NODE_COMPILE_CACHE = cache;
     await runModules(found.main, cache);
     return;
   }

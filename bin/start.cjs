@@ -10,7 +10,6 @@
  */
 'use strict';
 const fs = require('node:fs');
-const nodeModule = require('node:module');
 const path = require('node:path');
 const vm = require('node:vm');
 
@@ -140,7 +139,7 @@ function writeCompiled(file, stamp, script) {
 function nameSources(bundle) {
   let map;
   const sourceOf = (place, line, column) => {
-    map ??= new nodeModule.SourceMap(JSON.parse(fs.readFileSync(`${bundle}.map`, 'utf8')));
+    map ??= new (require('node:module').SourceMap)(JSON.parse(fs.readFileSync(`${bundle}.map`, 'utf8')));
     const { originalSource, originalLine, originalColumn } = map.findEntry(line - 1, column - 1);
     if (originalSource === undefined) return place;
     return `${path.join(ROOT, originalSource)}:${originalLine + 1}:${originalColumn + 1}`;
@@ -194,7 +193,11 @@ function findBundles(program, { main, isCheckout }, cache, mayMake) {
 
 /** Runs a program's modules as they are. */
 async function runModules(main, cache) {
-  if (cache !== undefined) nodeModule.enableCompileCache(cache);
+  if (cache !== undefined) {
+    // children have it from there
+    process.env.NODE_COMPILE_CACHE = cache;
+    require('node:module').enableCompileCache(cache);
+  }
   await import(main);
 }
 

@@ -19,6 +19,12 @@ export function net(): typeof Net {
   return process.getBuiltinModule('node:net');
 }
 
+/** Has the runtime write what it compiled of modules, where it keeps that at all: bin/start.cjs sees to bundles. */
+export function keepCompiled(): void {
+  if (process.env.NODE_COMPILE_CACHE === undefined) return;
+  process.getBuiltinModule('node:module').flushCompileCache();
+}
+
 /** As node:assert, which takes one, and has nothing to do where assertions hold. */
 export function assert(value: unknown, text?: string): asserts value {
   if (value) return;

@@ -5,7 +5,7 @@
  */
 import type { EventEmitter } from 'node:events';
 import fs from 'node:fs';
-import { flushCompileCache } from 'node:module';
+import { keepCompiled } from './builtin.ts';
 import { argumentBytes, type CommandLine, parseArguments } from './client/arguments.ts';
 import { COMMANDS } from './client/commands.ts';
 import { runCommand } from './client/run.ts';
@@ -59,7 +59,7 @@ async function main(): Promise<number> {
  */
 async function end(exitCode: number): Promise<never> {
   const { exitNow } = await import('./sys/exit.ts');
-  flushCompileCache();
+  keepCompiled();
   return exitNow(exitCode);
 }
 

@@ -65,7 +65,9 @@ export class Session implements Context {
   readonly now = () => performance.now();
   readonly wallClock = () => Date.now();
   readonly socket: string;
-  readonly #abort = new AbortController();
+  /** Made for whoever asks: short commands do not, and to load it takes them a millisecond. */
+  #abort: AbortController | undefined;
+  #interrupted: Failure | undefined;
   readonly #readers: Reader[] = [];
   #connection: Promise<Connection> | undefined;
   #inner: Session | undefined;
@@ -86,6 +88,10 @@ export class Session implements Context {
   }
 
   get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#interrupted !== undefined) this.#abort.abort(this.#interrupted);
+    }
     return this.#abort.signal;
   }
 
@@ -111,7 +117,8 @@ export class Session implements Context {
   interrupt(): void {
     this.#inner?.interrupt();
     const reason = new Failure('interrupted', '', { kind: 'interrupted' });
-    this.#abort.abort(reason);
+    this.#interrupted ??= reason;
+    this.#abort?.abort(reason);
     this.output.giveUp(reason);
     this.#close();
   }
@@ -125,7 +132,7 @@ export class Session implements Context {
     Session.hasConnected = true;
     const { Connection } = await import('./connection.ts');
     const connection = Connection.open(this.socket, this.output);
-    if (this.signal.aborted) connection.close();
+    if (this.#interrupted !== undefined) connection.close();
     return connection;
   }
 
@@ -133,7 +140,7 @@ export class Session implements Context {
     const connection = await this.connect();
     const reader = await connection.openReader(operation, this.repository);
     this.#readers.push(reader);
-    if (this.signal.aborted) reader.close();
+    if (this.#interrupted !== undefined) reader.close();
     return reader;
   }
 

@@ -11,8 +11,8 @@
  */
 import type { EventEmitter } from 'node:events';
 import fs from 'node:fs';
-import { flushCompileCache } from 'node:module';
 import { unpack } from 'msgpackr/pack';
+import { keepCompiled } from '../builtin.ts';
 import { describe, Failure, toWire } from '../error.ts';
 import type { Channel } from '../ipc/channel.ts';
 import type { Received } from '../ipc/message.ts';
@@ -177,7 +177,7 @@ async function load(roles: Roles, role: string): Promise<RoleMain> {
   new Date().getTimezoneOffset();
   // bin/start.cjs keeps what was compiled of a bundle, and the runtime what it was of modules
   (process as EventEmitter).emit('plakard compiled', role);
-  flushCompileCache();
+  keepCompiled();
   return main;
 }
 

@@ -4,7 +4,6 @@
  * names the call and its object.
  */
 import { constants } from 'node:os';
-import { getSystemErrorMessage } from 'node:util';
 import { Failure } from '../error.ts';
 
 const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
@@ -51,6 +50,8 @@ export class SystemError extends Error {
   constructor(errno: number, syscall: string) {
     const code = errnoName(errno);
     const number = Math.abs(errno);
+    // loaded when it is needed: it takes a millisecond of the start of plakarctl
+    const { getSystemErrorMessage } = process.getBuiltinModule('node:util');
     const words = MESSAGES.get(number) ?? getSystemErrorMessage(-number) ?? `error ${number}`;
     super(`${code}: ${words.replace(/^[A-Z](?=[a-z])/, (letter) => letter.toLowerCase())}, ${syscall}`);
     this.name = 'SystemError';

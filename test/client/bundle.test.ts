@@ -71,7 +71,10 @@ describe('the bundle of plakarctl', () => {
       return [...found].map((file) => path.relative(path.join(ROOT, 'src'), file));
     };
     const unexpected = (files: string[], expected: RegExp) => files.filter((file) => !expected.test(file));
-    assert.deepEqual(unexpected(loaded('plakarctl.ts'), /^(?:client\/|plakarctl\.ts$|error\.ts$)/), []);
+    assert.deepEqual(
+      unexpected(loaded('plakarctl.ts'), /^(?:client\/|(?:plakarctl|builtin|error)\.ts$)/),
+      [],
+    );
     const status = loaded('client/status.ts', 'client/connection.ts');
     assert.ok(status.includes('ipc/channel.ts'));
     assert.deepEqual(
