@@ -8,6 +8,9 @@ import { formatBytes, formatColumns, formatMilliseconds } from './format.ts';
 import type { EventType } from './output.ts';
 import type { Snapshot } from './reader.ts';
 
+/** Lines that print as themselves, whoever made them. */
+export const PLAIN_LINES = /^[\x20-\x7e\n]*$/;
+
 /** Wide enough for `999 MB`. */
 const SIZE_CHARS = 6;
 

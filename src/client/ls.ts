@@ -9,7 +9,7 @@ import { browse } from './browse.ts';
 import type { Context } from './context.ts';
 import { ENTRY, Listing } from './entries.ts';
 import { formatCount } from './format.ts';
-import { ROW, SNAPSHOT, SNAPSHOT_VERBOSE } from './headers.ts';
+import { PLAIN_LINES, ROW, SNAPSHOT, SNAPSHOT_VERBOSE } from './headers.ts';
 import { type Located, locate } from './lookup.ts';
 import { each, parseTarget, within } from './operands.ts';
 import type { Output } from './output.ts';
@@ -35,7 +35,13 @@ async function listSnapshots(context: Context, reader: Reader, given: Given): Pr
   const tags = given.values('tag').map(String);
   const isWanted: Wanted = (of) =>
     (source === undefined || of.source === source) && tags.every((tag) => of.tags.includes(tag));
-  const damaged = await (output.json || output.verbose ? listHeaders : listRows)(output, reader, isWanted);
+  const list =
+    output.json || output.verbose
+      ? listHeaders
+      : source === undefined && tags.length === 0
+        ? listAll
+        : listRows;
+  const damaged = await list(output, reader, isWanted);
   for (const { name, text } of damaged) output.emit(PROBLEM_EVENT, { object: `snapshots/${name}`, text });
   if (damaged.length === 0) return;
   const cause = `${formatCount(damaged.length, 'snapshot')} could not be read`;
@@ -44,6 +50,15 @@ async function listSnapshots(context: Context, reader: Reader, given: Given): Pr
 
 type Wanted = (of: { readonly source: string; readonly tags: readonly string[] }) => boolean;
 type Damaged = SnapshotList['damaged'];
+
+/** All, by lines that are ready, where they can be printed as they are. */
+async function listAll(output: Output, reader: Reader, isWanted: Wanted): Promise<Damaged> {
+  const { text, damaged } = await reader.lines();
+  if (text === undefined || !PLAIN_LINES.test(text.toString('latin1')))
+    return listRows(output, reader, isWanted);
+  output.lines(text);
+  return damaged;
+}
 
 async function listRows(output: Output, reader: Reader, isWanted: Wanted): Promise<Damaged> {
   return reader.rows((row) => {

@@ -68,6 +68,12 @@ export class Output {
     else this.#stderr.write(`plakarctl: ${text}\n`);
   }
 
+  /** Lines of text that are ready, for standard output; the caller's no more. */
+  lines(text: Buffer): void {
+    this.progress.clear();
+    this.#stdout.write(text);
+  }
+
   /** Draws on standard error: the progress line. */
   draw(text: string): void {
     this.#stderr.write(text);

@@ -7,9 +7,12 @@
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
 import { Channel, type ChannelOptions } from '../ipc/channel.ts';
+import type { PayloadOf } from '../ipc/shape.ts';
 import {
   HEADER,
   HEADERS,
+  LINES,
+  LINES_ARE,
   LIST,
   LOCATE,
   LOCATE_MAX,
@@ -142,6 +145,11 @@ export class Reader implements BulkSource, TreeSource {
       if (payload.count === 0 || from > SNAPSHOTS_LISTED_MAX)
         throw new Failure('list snapshots', '', { cause: `${from} of ${payload.total} came` });
     }
+  }
+
+  /** All of them as `ls` prints them; without text where `rows` is to be asked. The text is the chunker's word. */
+  async lines(): Promise<PayloadOf<typeof LINES_ARE.shape>> {
+    return (await this.#channel.query(LINES, {}, LINES_ARE)).payload;
   }
 
   /**

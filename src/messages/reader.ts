@@ -64,6 +64,19 @@ export const ROWS_ARE = message(
   { maxBytes: 3 << 20 },
 );
 
+/** The whole list as it is printed: what takes a starting program longest is to make lines of it. */
+export const LINES = message(78, 'lines', record({}));
+export const LINES_ARE = message(
+  79,
+  'lines are',
+  record({
+    /** printable ASCII and newlines; not given where a list is longer, or not all plain: ROWS tells it then */
+    text: optional(bytes(ROWS_MAX_BYTES)),
+    damaged,
+  }),
+  { maxBytes: 3 << 20 },
+);
+
 /** A UUID, an unambiguous prefix, or `latest`, optionally of one source. */
 export const RESOLVE = message(66, 'resolve', record({ snapshot: text(64), source: optional(text(128)) }));
 /** Nodes that come with a header, and the bytes of one. */

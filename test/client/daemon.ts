@@ -99,12 +99,17 @@ export class Daemon {
 }
 
 /** Serves reader sessions on these snapshots, all in one tree of chunks. */
-export function serveReader(channel: Channel, chunks: TestChunks, headers: readonly SnapshotHeader[]): void {
+export function serveReader(
+  channel: Channel,
+  chunks: TestChunks,
+  headers: readonly SnapshotHeader[],
+  lines?: Buffer,
+): void {
   channel.handler(OPEN, (message) => {
     const [ours, theirs] = channelPair();
     const ring = memfdCreate('test', RING_BYTES);
     const memory = mapShared(ring, RING_BYTES, 'write');
-    serveSession(new Channel(ours, { name: 'reader' }), memory, chunks, headers);
+    serveSession(new Channel(ours, { name: 'reader' }), memory, chunks, headers, lines);
     const fds = [theirs.stream, theirs.descriptors, ring];
     channel.reply(message, OPENED, { repository: 'local', ringBytes: RING_BYTES }, fds);
     closeAll(fds);
@@ -116,6 +121,7 @@ function serveSession(
   memory: Buffer,
   chunks: TestChunks,
   headers: readonly SnapshotHeader[],
+  lines: Buffer | undefined,
 ): void {
   const encoded = (header: SnapshotHeader) => encodeSnapshot(header);
   channel.handler(session.LIST, (message) => {
@@ -133,6 +139,9 @@ function serveSession(
       damaged: [],
     });
   });
+  channel.handler(session.LINES, (message) =>
+    channel.reply(message, session.LINES_ARE, { text: lines, damaged: [] }),
+  );
   channel.handler(session.RESOLVE, (message) => {
     const { snapshot } = message.payload;
     const header = headers.find(({ id }) => snapshot === 'latest' || snapshotName(id).startsWith(snapshot));

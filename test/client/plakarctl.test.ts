@@ -297,6 +297,27 @@ describe('plakarctl', { concurrency: false }, () => {
       );
     });
 
+    test('ls prints a list that came as lines, unless there is more in it than lines', async () => {
+      const lines = 'one line\nand another\n';
+      const { serve } = daemon;
+      try {
+        for (const [text, isPrinted] of [
+          [lines, true],
+          [`${lines}\x1b[2J\n`, false],
+          [`${lines}\x7f`, false],
+          [`${lines}\u202e`, false],
+          ['one\rtwo\n', false],
+        ] as const) {
+          daemon.serve = (channel) => serveReader(channel, chunks, [older], Buffer.from(text));
+          const printed = (await daemon.run('ls')).text;
+          if (isPrinted) assert.equal(printed, text);
+          else assert.match(printed, /^2020-09-13T12:26:40Z .*\n$/);
+        }
+      } finally {
+        daemon.serve = serve;
+      }
+    });
+
     test('ls lists what is inside', async () => {
       const { text } = await daemon.run('ls', '99e5');
       const lines = text.split('\n');

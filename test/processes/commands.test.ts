@@ -81,7 +81,14 @@ source "both" { path "${OLD}", path "${rig.path('changing')}" }`);
   });
 
   test('ls lists snapshots, oldest first, and what is in one', async () => {
-    const lines = (await rig.ok('ls')).trimEnd().split('\n');
+    const listed = await rig.ok('ls');
+    const lines = listed.trimEnd().split('\n');
+    // all of them come as lines, those of a source as rows
+    const ofSource = (await rig.ok('ls', '-source', 'home')).trimEnd().split('\n');
+    assert.deepEqual(
+      ofSource,
+      lines.filter((line) => ofSource.includes(line)),
+    );
     assert.ok(lines.length >= 1);
     assert.match(
       lines[0] ?? '',

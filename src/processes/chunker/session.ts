@@ -4,6 +4,7 @@
  * A client that breaks the rules loses its session, nobody else anything.
  */
 import { closeSync, writeSync } from 'node:fs';
+import { PLAIN_LINES, SNAPSHOT } from '../../client/headers.ts';
 import { Failure, toWire } from '../../error.ts';
 import { Channel, channelPair } from '../../ipc/channel.ts';
 import type { Received } from '../../ipc/message.ts';
@@ -12,6 +13,8 @@ import type { ChunkKind } from '../../keys/derive.ts';
 import {
   HEADER,
   HEADERS,
+  LINES,
+  LINES_ARE,
   LIST,
   LOCATE,
   NEAR_MAX,
@@ -57,6 +60,9 @@ interface Wanted {
 /** Chunks that are written to a session's ring; for more it is mapped. */
 const WRITTEN_MAX = 64;
 
+/** Snapshots that are made lines of at once. */
+const LINES_MAX = 10_000;
+
 /** Rows that were made once: headers never change. */
 const rows = new WeakMap<Snapshot, Buffer>();
 /** All rows of a list that fits one page. */
@@ -86,6 +92,23 @@ function pageOf(all: readonly Snapshot[], from: number): { page: Buffer; count: 
   const page = Buffer.concat(parts, bytes);
   if (parts.length === all.length) pages.set(all, page);
   return { page, count: parts.length };
+}
+
+/** A list as it is printed, made once; undefined where that is too long, or not plain. */
+const texts = new WeakMap<readonly Snapshot[], { text: Buffer | undefined }>();
+
+function textOf(all: readonly Snapshot[]): Buffer | undefined {
+  let known = texts.get(all);
+  if (known === undefined) {
+    known = { text: all.length > LINES_MAX ? undefined : linesOf(all) };
+    texts.set(all, known);
+  }
+  return known.text;
+}
+
+function linesOf(all: readonly Snapshot[]): Buffer | undefined {
+  const text = all.map((snapshot) => `${SNAPSHOT.text(snapshot)}\n`).join('');
+  return text.length <= ROWS_MAX_BYTES && PLAIN_LINES.test(text) ? Buffer.from(text, 'latin1') : undefined;
 }
 
 type Near = NonNullable<PayloadOf<typeof HEADER.shape>['near']>;
@@ -124,6 +147,7 @@ export class Session {
     this.#first.catch(() => undefined);
     channel.handler(LIST, (message) => this.#list(message));
     channel.handler(ROWS, (message) => this.#rows(message));
+    channel.handler(LINES, (message) => this.#lines(message));
     channel.handler(RESOLVE, (message) => this.#resolve(message));
     channel.handler(LOCATE, (message) => this.#locate(message));
     channel.handler(READ, (message) => this.#read(message));
@@ -226,6 +250,11 @@ export class Session {
     const { page, count } = pageOf(all, message.payload.from);
     const damaged = this.#damaged();
     this.#channel.reply(message, ROWS_ARE, { rows: page, count, total: all.length, damaged });
+  }
+
+  async #lines(message: Received<PayloadOf<typeof LINES.shape>>): Promise<void> {
+    const text = textOf(await this.#visible());
+    this.#channel.reply(message, LINES_ARE, { text, damaged: this.#damaged() });
   }
 
   /** Who may see some sources only is not told of headers that nobody can open: they may be of others. */
