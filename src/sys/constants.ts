@@ -33,9 +33,6 @@ export const DT_UNKNOWN = 0;
 export const DT_DIR = 4;
 export const DT_REG = 8;
 
-// fadvise.h
-export const POSIX_FADV_DONTNEED = 4;
-
 // stat.h: instead of nanoseconds in utimensat
 export const UTIME_OMIT = 0x3ffffffe;
 

@@ -370,9 +370,16 @@ export function utimensFd(
   return syscall(NUMBERS.utimensat, fd, 0, TIMES, 0);
 }
 
-/** posix_fadvise over a whole file: POSIX_FADV_…. 0 or -errno. */
-export function adviseRead(fd: number, advice: number): number {
-  return syscall(NUMBERS.fadvise64, fd, 0, 0, advice);
+const POSIX_FADV_WILLNEED = 3;
+
+/** Has the kernel begin to read `length` bytes from `offset` on, where they are not in memory. It may do so or not. */
+export function readAhead(fd: number, offset: number, length: number): void {
+  syscall(NUMBERS.fadvise64, fd, offset, length, POSIX_FADV_WILLNEED);
+}
+
+/** What this process has had read from disks since it began, in blocks: getrusage(2). */
+export function blocksRead(): number {
+  return process.resourceUsage().fsRead;
 }
 
 const F_GETFL = 3;

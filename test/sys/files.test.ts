@@ -8,6 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import * as k from '../../src/sys/constants.ts';
 import * as e from '../../src/sys/errno.ts';
 import * as files from '../../src/sys/files.ts';
+import { addressOf, pinned } from '../../src/sys/foreign.ts';
 import * as xattrs from '../../src/sys/xattrs.ts';
 
 const name = (text: string): Buffer => Buffer.from(text, 'latin1');
@@ -215,8 +216,30 @@ describe('files', () => {
     assert.equal(files.seekData(fd, far + 4), -e.ENXIO);
     assert.equal(files.statFd(fd, stat), 0);
     assert.equal(stat.size, far + 4);
-    assert.equal(files.adviseRead(fd, k.POSIX_FADV_DONTNEED), 0);
     fs.closeSync(fd);
+  });
+
+  test('what is read ahead is read from the disk, once', () => {
+    // on a disk, where the system's temporary directory may be in memory
+    const file = path.join('/var/tmp', `plakard-ahead-${process.pid}`);
+    const fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_DIRECT, 0o600);
+    try {
+      // written past the page cache, it is in no memory
+      const page = pinned(1 << 16);
+      const skip = (4096 - (addressOf(page) % 4096)) % 4096;
+      assert.equal(fs.writeSync(fd, page, skip, 8192, 0), 8192);
+      assert.equal(files.setDirect(fd, false), 0);
+      const before = files.blocksRead();
+      files.readAhead(fd, 0, 1 << 20);
+      const after = files.blocksRead();
+      assert.ok(after > before, `${before} ${after}`);
+      assert.equal(fs.readSync(fd, page, 0, 8192, 0), 8192);
+      files.readAhead(fd, 0, 1 << 20);
+      assert.equal(files.blocksRead(), after);
+    } finally {
+      fs.closeSync(fd);
+      fs.unlinkSync(file);
+    }
   });
 
   test('attributes by name, relative to the current directory, and by descriptor', () => {

@@ -12,7 +12,7 @@ import { type ContentWriter, SPLITTER_FASTCDC1 } from '../../snapshot/content.ts
 import { ChunkCutter } from '../../snapshot/cutter.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
 import { check, ENXIO } from '../../sys/errno.ts';
-import { seekData, seekHole } from '../../sys/files.ts';
+import { readAhead, seekData, seekHole } from '../../sys/files.ts';
 import type { SegmentStore } from './store.ts';
 
 const ID_BYTES = 32;
@@ -99,6 +99,8 @@ export class FileReader {
         filled += n;
         at += n;
       }
+      // the disk reads on while this is split
+      if (!ended) readAhead(fd, at, BUFFER_BYTES);
       const used = await this.#cutter.take(buffer, filled, ended, content);
       buffer.copyWithin(0, used, filled);
       filled -= used;

@@ -25,7 +25,7 @@ import { streamTree } from '../../snapshot/stream.ts';
 import { FLAG_INCONSISTENT, FLAG_UNREADABLE } from '../../snapshot/tree.ts';
 import { decodeVisits, type Visit } from '../../snapshot/visits.ts';
 import { check } from '../../sys/errno.ts';
-import { Stat, statFd } from '../../sys/files.ts';
+import { blocksRead, readAhead, Stat, statFd } from '../../sys/files.ts';
 import { VERSION } from '../../version.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import type { SegmentFetcher } from './fetch.ts';
@@ -35,6 +35,8 @@ import type { SegmentStore } from './store.ts';
 import { WholeChunks } from './whole.ts';
 
 const PROGRAM = `plakard ${VERSION}`;
+/** Of a file that comes, what is read ahead of it; from there on it is read ahead as it is read. */
+const AHEAD_BYTES = 1 << 20;
 /** How often a file that changes while it is read is read again. */
 const READ_AGAIN_MAX = 1;
 const BLOCK_BYTES = 512;
@@ -279,8 +281,21 @@ export class Push {
 
   /** Takes a batch; they are worked on one after another. */
   batch(data: Buffer, fds: readonly number[]): void {
+    this.#readAhead(fds);
     this.#batches = this.#batches.then(() => this.#feed({ data, fds }));
   }
+
+  /**
+   * Has the kernel read what comes next, while what came before is still worked on: a disk is fastest when it has much
+   * to do. Only while files are not in memory anyhow, as each call costs as much as reading a small file that is.
+   */
+  #readAhead(fds: readonly number[]): void {
+    const blocks = blocksRead();
+    const isCold = blocks > this.#blocksRead;
+    this.#blocksRead = blocks;
+    if (isCold) for (const fd of fds) readAhead(fd, 0, AHEAD_BYTES);
+  }
+  #blocksRead = 0;
 
   async #feed({ data, fds }: Batch): Promise<void> {
     if (this.#isOver) {
