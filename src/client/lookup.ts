@@ -102,7 +102,7 @@ export interface Located extends Found {
  */
 export async function locate(reader: Reader, command: string, target: Target): Promise<Located> {
   return within(command, target.shown, async () => {
-    const snapshot = await reader.resolve(target.snapshot);
+    const snapshot = await reader.resolve(target.snapshot, undefined, target.path);
     const found = await lookUp(reader, snapshot.header, target.path ?? Buffer.alloc(0));
     if (found === undefined)
       throw new Failure(command, target.shown, { cause: 'no such file in the snapshot' });

@@ -16,6 +16,7 @@ import {
   LIST,
   LOCATE,
   LOCATE_MAX,
+  NEAR_PATH_MAX_BYTES,
   PLACES,
   READ,
   READ_DONE,
@@ -31,7 +32,6 @@ import { decodeRows, type Row } from '../messages/rows.ts';
 import { decodeSnapshot, type SnapshotHeader, snapshotName } from '../repository/snapshot.ts';
 import {
   type BulkSource,
-  CHUNK_TREE,
   type ChunkKind,
   type ChunkRef,
   type ChunkRequests,
@@ -84,7 +84,7 @@ export class Reader implements BulkSource, TreeSource {
   readonly #queue: ReadQueue;
   readonly #trees = new Map<number, TreeStream>();
   #lastTree = 0;
-  /** tree nodes that came with the last header, by id in hexadecimal */
+  /** chunks that came with the last header, by id in hexadecimal */
   #near: ReadonlyMap<string, Buffer> = new Map();
 
   /**
@@ -154,19 +154,27 @@ export class Reader implements BulkSource, TreeSource {
 
   /**
    * The snapshot that a UUID, an unambiguous prefix, or `latest` (of `source`,
-   * where given) names. Rejects where there is none, or more than one.
+   * where given) names. Rejects where there is none, or more than one. What is
+   * on the way to `path` comes with it, so that it need not be asked for.
    */
-  async resolve(name: string, source?: string): Promise<Snapshot> {
-    const asked = source === undefined ? { snapshot: name } : { snapshot: name, source };
-    const { payload } = await this.#channel.query(RESOLVE, { source: undefined, ...asked }, HEADER);
+  async resolve(name: string, source?: string, path?: Buffer): Promise<Snapshot> {
+    const isShort = path !== undefined && path.length <= NEAR_PATH_MAX_BYTES;
+    const asked = { snapshot: name, source, path: isShort ? path : undefined };
+    const { payload } = await this.#channel.query(RESOLVE, asked, HEADER);
     this.#near = new Map(payload.near?.map(({ id, node }) => [id.toString('hex'), node]));
     return decodeHeader(payload.header);
   }
 
+  /** What came with the last header; an id is of one kind only. */
+  #nearOf(id: Buffer, length: number | undefined): Buffer | undefined {
+    const near = this.#near.size === 0 ? undefined : this.#near.get(id.toString('hex'));
+    return near?.length === length ? near : undefined;
+  }
+
   /** A private copy of one chunk; calls made in the same turn of the event loop travel together. */
   get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
-    const near = kind === CHUNK_TREE && this.#near.size > 0 ? this.#near.get(id.toString('hex')) : undefined;
-    return near?.length === length ? Promise.resolve(near) : this.#queue.get(kind, id, length);
+    const near = this.#nearOf(id, length);
+    return near === undefined ? this.#queue.get(kind, id, length) : Promise.resolve(near);
   }
 
   /** See TreeSource: the chunker sends what is below `directory` before it is asked for. */
@@ -205,8 +213,11 @@ export class Reader implements BulkSource, TreeSource {
   }
 
   /** Like readMany, but in order, and `data` is valid until the promise that `onChunk` returned is resolved. */
-  readInOrder(requests: ChunkRequests, onChunk: OnChunk, onFailed: OnFailed): Promise<void> {
-    return this.#queue.readInOrder(requests, onChunk, onFailed);
+  async readInOrder(requests: ChunkRequests, onChunk: OnChunk, onFailed: OnFailed): Promise<void> {
+    const { ids, lengths, count } = requests;
+    const near = count === 1 ? this.#nearOf(ids.subarray(0, ID_BYTES), lengths[0]) : undefined;
+    if (near === undefined) await this.#queue.readInOrder(requests, onChunk, onFailed);
+    else await onChunk(0, near);
   }
 
   /**

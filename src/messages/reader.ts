@@ -77,17 +77,27 @@ export const LINES_ARE = message(
   { maxBytes: 3 << 20 },
 );
 
-/** A UUID, an unambiguous prefix, or `latest`, optionally of one source. */
-export const RESOLVE = message(66, 'resolve', record({ snapshot: text(64), source: optional(text(128)) }));
-/** Nodes that come with a header, and the bytes of one. */
-export const NEAR_MAX = 2;
+/** A UUID, an unambiguous prefix, or `latest`, optionally of one source; and the path in it that is looked for, if one is. */
+export const NEAR_PATH_MAX_BYTES = 4096;
+export const RESOLVE = message(
+  66,
+  'resolve',
+  record({
+    snapshot: text(64),
+    source: optional(text(128)),
+    path: optional(bytes(NEAR_PATH_MAX_BYTES)),
+  }),
+);
+/** Chunks that come with a header, the bytes of one, and of all. */
+export const NEAR_MAX = 16;
 export const NEAR_MAX_BYTES = 64 << 10;
+export const NEAR_ALL_MAX_BYTES = 128 << 10;
 export const HEADER = message(
   67,
   'header',
   record({
     header: bytes(HEADER_MAX_BYTES),
-    /** the root's node and its directory's, where they are short: the client would ask for them next, one after the other */
+    /** what is on the way to the path, where it is short: the client would ask for it next, one after the other */
     near: optional(list(record({ id: bytes(32, 32), node: bytes(NEAR_MAX_BYTES) }), NEAR_MAX)),
   }),
   { maxBytes: 256 << 10 },

@@ -17,8 +17,6 @@ import {
   LINES_ARE,
   LIST,
   LOCATE,
-  NEAR_MAX,
-  NEAR_MAX_BYTES,
   PAGE_MAX,
   PLACES,
   READ,
@@ -36,15 +34,15 @@ import {
   TREES_OPEN_MAX,
 } from '../../messages/reader.ts';
 import { encodeRow } from '../../messages/rows.ts';
-import { CHUNK_TREE, type ChunkRef } from '../../snapshot/chunks.ts';
-import { EntryReader } from '../../snapshot/tree.ts';
 import { mapShared, memfdCreate, unmap } from '../../sys/memory.ts';
 import { duplicate } from '../../sys/socket.ts';
 import { TreeAhead } from './ahead.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import { type LoadedSegment, missing, type SegmentFetcher } from './fetch.ts';
+import { nearTo } from './near.ts';
 
 const ID_BYTES = 32;
+const NO_PATH = Buffer.alloc(0);
 const ID_AT = 12;
 /** Bytes of headers in one page. */
 const PAGE_MAX_BYTES = 1 << 20;
@@ -111,7 +109,6 @@ function linesOf(all: readonly Snapshot[]): Buffer | undefined {
   return text.length <= ROWS_MAX_BYTES && PLAIN_LINES.test(text) ? Buffer.from(text, 'latin1') : undefined;
 }
 
-type Near = NonNullable<PayloadOf<typeof HEADER.shape>['near']>;
 type Failed = PayloadOf<typeof READ_DONE.shape>['failed'];
 
 export class Session {
@@ -265,33 +262,14 @@ export class Session {
   }
 
   async #resolve(message: Received<PayloadOf<typeof RESOLVE.shape>>): Promise<void> {
-    const { snapshot, source } = message.payload;
+    const { snapshot, source, path } = message.payload;
     const found = await this.#catalog.resolve(
       snapshot,
       (candidate) => this.#allowed(candidate) && (source === undefined || candidate.header.source === source),
       this.#current(),
     );
-    const near = await this.#near(found.header.root);
+    const near = await nearTo(this.#fetcher, found.header.root, path ?? NO_PATH);
     if (!this.#channel.closed) this.#channel.reply(message, HEADER, { header: found.encoded, near });
-  }
-
-  /** What the client needs first of the tree; what cannot be read it will ask for by itself, and is told. */
-  async #near(root: ChunkRef): Promise<Near> {
-    const near: Near = [];
-    try {
-      for (let next: ChunkRef | undefined = root; next !== undefined && next.length <= NEAR_MAX_BYTES; ) {
-        const id = Buffer.from(next.id);
-        const node: Buffer = await this.#fetcher.get(CHUNK_TREE, id, next.length);
-        near.push({ id, node });
-        if (near.length === NEAR_MAX) break;
-        const entry: EntryReader = new EntryReader().load(node, true);
-        next = entry.next() ? entry.directory() : undefined;
-      }
-    } catch (error) {
-      // not lost: see above
-      if (!(error instanceof Failure)) throw error;
-    }
-    return near;
   }
 
   #locate(message: Received<PayloadOf<typeof LOCATE.shape>>): void {
