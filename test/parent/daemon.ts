@@ -61,6 +61,15 @@ export function lives(pid: number): boolean {
   return startOf(pid) !== undefined;
 }
 
+/** Has a stopped process go on, unless it has ended: it may between being looked at and being sent the signal. */
+export function wake(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 export class Daemon {
   readonly directory = fs.mkdtempSync(path.join(os.tmpdir(), 'plakard-'));
   readonly lines: string[] = [];

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { Daemon, holdPush, lives, writeLarge } from './daemon.ts';
+import { Daemon, holdPush, lives, wake, writeLarge } from './daemon.ts';
 
 describe('a child that dies', () => {
   let daemon: Daemon;
@@ -90,7 +90,7 @@ test('a running job fails by name, with exit code 1, and what was acknowledged s
   const daemon = new Daemon({ stallTimeoutMs: 20_000 });
   const held: number[] = [];
   const release = (): void => {
-    for (const pid of held.splice(0)) if (lives(pid)) process.kill(pid, 'SIGCONT');
+    for (const pid of held.splice(0)) wake(pid);
   };
   t.after(() => {
     release();

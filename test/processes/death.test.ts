@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { describe, test } from 'node:test';
+import { wake } from '../parent/daemon.ts';
 import { type Process, Rig, until } from './daemon.ts';
 import { assertSame, plantOrdinary } from './tree.ts';
 
@@ -46,7 +47,7 @@ describe('kill -9', () => {
     for (const { pid } of all) process.kill(pid, 'SIGSTOP');
     process.kill(rig.pid, 'SIGKILL');
     await rig.ended();
-    for (const each of all) if (!isGone(each)) process.kill(each.pid, 'SIGCONT');
+    for (const { pid } of all) wake(pid);
     await until('every process is gone', () => all.every(isGone));
     fs.unlinkSync(rig.socket);
   });
