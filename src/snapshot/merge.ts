@@ -1,7 +1,6 @@
-import { DT_DIR, DT_UNKNOWN } from '../sys/constants.ts';
-import { EINVAL, ELOOP, ENAMETOOLONG, ENOENT, errnoError } from '../sys/errno.ts';
+import { DT_DIR, DT_REG, DT_UNKNOWN } from '../sys/constants.ts';
+import { EINVAL, ELOOP, ENOENT, errnoError } from '../sys/errno.ts';
 import { type Attributes, attributesOf } from './attributes.ts';
-import { Bytes } from './bytes.ts';
 import type { Excludes } from './exclude.ts';
 import type { Frame, Frames } from './frame.ts';
 import type { OldTree } from './oldtree.ts';
@@ -11,9 +10,7 @@ import { Filesystems, isReplaced, isSame, notDirectory } from './same.ts';
 import { DEPTH_MAX } from './stream.ts';
 import type { Teller } from './teller.ts';
 import {
-  BLOCK_DEVICE,
   beginEntry,
-  CHARACTER_DEVICE,
   DIRECTORY,
   type EntryReader,
   type EntryStat,
@@ -21,8 +18,6 @@ import {
   FLAG_INCONSISTENT,
   FLAG_LINKED,
   FLAG_UNREADABLE,
-  SYMLINK,
-  TARGET_MAX_BYTES,
   typeOfMode,
 } from './tree.ts';
 import { UNKNOWN, type Visit } from './visits.ts';
@@ -237,6 +232,7 @@ export class Merge {
       if (typeHint !== DT_UNKNOWN && this.#isExcluded(typeHint === DT_DIR))
         return this.#excluded(frame, matched);
       if (typeHint === DT_DIR && this.#enterUnseen(frame, matched)) return GO;
+      if (typeHint === DT_REG && !matched && this.#takeUnseen(frame)) return GO;
     }
     const failed = this.#opener.look(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd);
     if (failed < 0) {
@@ -330,8 +326,24 @@ export class Merge {
       return this.#absent(frame, matched, fd);
     }
     if (isReplaced(fd)) return this.#again(frame, matched, fd);
-    const stat = fd < 0 ? this.#opener.seen : this.#opener.opened;
     if (fd < 0) this.#teller.unreadable('open', fd, this.#ownName());
+    return this.#openedFile(frame, matched, filesystem, fd);
+  }
+
+  /**
+   * Takes a file that is new, as it was opened: what its directory says of it is enough to open it, and saves a second
+   * look at each. False where it has to be looked at first.
+   */
+  #takeUnseen(frame: Frame): boolean {
+    const fd = this.#opener.openUnseen(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd, FILE);
+    if (fd < 0) return false;
+    this.#openedFile(frame, false, this.#filesystems.numberOf(this.#opener.opened), fd);
+    return true;
+  }
+
+  /** Takes a file: `fd`, or what was seen of it where that is -errno. */
+  #openedFile(frame: Frame, matched: boolean, filesystem: number, fd: number): number {
+    const stat = fd < 0 ? this.#opener.seen : this.#opener.opened;
     const attributes = fd < 0 ? NO_ATTRIBUTES : this.#checked(attributesOf(fd), this.#name);
     if (matched) this.#doubtLinks(frame.old.entries.flags);
     if (stat.nlink > 1) this.#doubtLinks(FLAG_LINKED);
@@ -345,7 +357,7 @@ export class Merge {
   }
 
   #special(frame: Frame, matched: boolean, filesystem: number, type: number): number {
-    const content = this.#content(type);
+    const content = this.#opener.content(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd);
     if (typeof content === 'number') {
       if (content === -EINVAL || content === -ENOENT) return this.#again(frame, matched, content);
       this.#teller.unreadable('readlink', content, this.#ownName());
@@ -359,25 +371,6 @@ export class Merge {
     this.#count(frame, type, 0);
     return this.#next(frame, matched);
   }
-
-  /** What its entry holds of a symlink or device; or -errno. */
-  #content(type: number): Uint8Array | number {
-    const { seen } = this.#opener;
-    const out = this.#scratch;
-    out.truncate(0);
-    if (type === SYMLINK) {
-      const target = this.#opener.target(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd);
-      if (typeof target === 'number') return target;
-      if (target.length === 0 || target.length > TARGET_MAX_BYTES) return -ENAMETOOLONG;
-      out.u32(target.length);
-      out.bytes(target);
-    } else if (type === CHARACTER_DEVICE || type === BLOCK_DEVICE) {
-      out.u32(seen.rdevMajor);
-      out.u32(seen.rdevMinor);
-    }
-    return out.since(0);
-  }
-  readonly #scratch = new Bytes(64);
 
   #checked(attributes: Attributes, name: Uint8Array | undefined): Attributes {
     if (attributes.failed === 0) return attributes;
@@ -429,7 +422,7 @@ export class Merge {
   #enterUnseen(frame: Frame, matched: boolean): boolean {
     if (frame.visit !== undefined || this.#options.oneFilesystem || this.#frames.depth >= DEPTH_MAX)
       return false;
-    const fd = this.#opener.openUnseen(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd);
+    const fd = this.#opener.openUnseen(this.#dirfd, this.#leaf, this.#leafStart, this.#leafEnd, DIRECTORY);
     if (fd < 0) return false;
     this.#openedDirectory(frame, matched, this.#filesystems.numberOf(this.#opener.opened), fd);
     return true;

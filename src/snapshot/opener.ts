@@ -1,7 +1,8 @@
 /**
  * The walker's hands: looks at names, and opens them. Called by the walker.
  * Invariants: nothing is followed; what is returned open is the file that was
- * looked at, by device and inode; access times are left alone where the kernel
+ * looked at, by device and inode, or of the type that its directory said, and
+ * was looked at since; access times are left alone where the kernel
  * allows that; a full descriptor table ends the walk, as a snapshot that lacks
  * every file from there on would be no snapshot.
  */
@@ -15,13 +16,22 @@ import {
   O_PATH,
   O_RDONLY,
 } from '../sys/constants.ts';
-import { EMFILE, ENFILE, EPERM, errnoError } from '../sys/errno.ts';
+import { EMFILE, ENAMETOOLONG, ENFILE, EPERM, errnoError } from '../sys/errno.ts';
 import * as sysFiles from '../sys/files.ts';
 import { trace, tracing } from '../trace.ts';
 import { type Attributes, attributesAt } from './attributes.ts';
+import { Bytes } from './bytes.ts';
 import type { Frame } from './frame.ts';
 import type { Names } from './names.ts';
-import { DIRECTORY, FILE, TARGET_MAX_BYTES, typeOfMode } from './tree.ts';
+import {
+  BLOCK_DEVICE,
+  CHARACTER_DEVICE,
+  DIRECTORY,
+  FILE,
+  SYMLINK,
+  TARGET_MAX_BYTES,
+  typeOfMode,
+} from './tree.ts';
 
 /** The calls of src/sys/files.ts that a walk makes; a test may put itself between. */
 export type FileCalls = Pick<
@@ -52,6 +62,7 @@ export class Opener {
   readonly #uid: number;
   readonly #buffer = sysFilesBuffer(DIRECTORY_BUFFER_BYTES);
   readonly #target = sysFilesBuffer(TARGET_MAX_BYTES + 1);
+  readonly #content = new Bytes(64);
 
   /** @param uid effective; its files may be opened without changing their access time, and root may do so with all */
   constructor(uid: number, files: FileCalls = sysFiles) {
@@ -67,6 +78,7 @@ export class Opener {
   /** Opens the regular file that was looked at: descriptor, -errno, or REPLACED. */
   openFile(dirfd: number, name: Uint8Array, start: number, end: number): number {
     if (tracing.walk) trace('walk', `open file ${textOf(name, start, end)}`);
+    this.#isOwn = this.#uid !== 0 && this.seen.uid === this.#uid;
     return this.#verified(this.#open(dirfd, name, start, end, O_RDONLY | O_NONBLOCK | O_NOCTTY), FILE);
   }
 
@@ -81,30 +93,44 @@ export class Opener {
   }
 
   /**
-   * Opens a directory that nobody has looked at, which `opened` tells about: a descriptor, or below 0 where it has to
-   * be looked at first, whatever the reason.
+   * Opens what nobody has looked at but its directory, which says that it is of `type`; `opened` tells about it. A
+   * descriptor, or below 0 where it has to be looked at first, whatever the reason.
    */
-  openUnseen(dirfd: number, name: Uint8Array, start: number, end: number): number {
+  openUnseen(
+    dirfd: number,
+    name: Uint8Array,
+    start: number,
+    end: number,
+    type: typeof DIRECTORY | typeof FILE,
+  ): number {
     // its access time could be left alone, but only its owner may ask for that
     if (this.#isOwn) return -1;
     const isRoot = this.#uid === 0;
-    const flags = O_RDONLY | O_NONBLOCK | O_DIRECTORY | (isRoot ? O_NOATIME : 0);
-    const fd = this.#files.openAt(dirfd, name, flags, 0, start, end);
+    const flags = O_RDONLY | O_NONBLOCK | (type === FILE ? O_NOCTTY : O_DIRECTORY);
+    const fd = this.#open(dirfd, name, start, end, flags, isRoot);
     if (fd < 0) return fd;
     const failed = this.#files.statFd(fd, this.opened);
     this.#isOwn = !isRoot && this.opened.uid === this.#uid;
-    if (failed === 0 && !this.#isOwn && typeOfMode(this.opened.mode) === DIRECTORY) {
-      if (tracing.walk) trace('walk', `open directory ${textOf(name, start, end)}`);
+    if (failed === 0 && !this.#isOwn && typeOfMode(this.opened.mode) === type) {
+      if (tracing.walk)
+        trace('walk', `open ${type === FILE ? 'file' : 'directory'} ${textOf(name, start, end)}`);
       return fd;
     }
     fs.closeSync(fd);
     return -1;
   }
-  /** the directory that was opened last belongs to this process's user */
+  /** what was opened last belongs to this process's user */
   #isOwn = false;
 
-  #open(dirfd: number, name: Uint8Array, start: number, end: number, flags: number): number {
-    const mayHideAccess = this.#uid === 0 || this.seen.uid === this.#uid;
+  /** `mayHideAccess`: root may with all, an owner with what is its own. */
+  #open(
+    dirfd: number,
+    name: Uint8Array,
+    start: number,
+    end: number,
+    flags: number,
+    mayHideAccess = this.#uid === 0 || this.seen.uid === this.#uid,
+  ): number {
     let fd = this.#files.openAt(dirfd, name, mayHideAccess ? flags | O_NOATIME : flags, 0, start, end);
     if (fd === -EPERM && mayHideAccess) fd = this.#files.openAt(dirfd, name, flags, 0, start, end);
     if (fd === -EMFILE || fd === -ENFILE) throw errnoError(fd, 'openat', '');
@@ -167,10 +193,23 @@ export class Opener {
     return true;
   }
 
-  /** A symlink's target, until the next; or -errno. */
-  target(dirfd: number, name: Uint8Array, start: number, end: number): Buffer | number {
-    const bytes = this.#files.readlinkAt(dirfd, name, this.#target, start, end);
-    return bytes < 0 ? bytes : this.#target.subarray(0, bytes);
+  /** What the entry of a symlink or device that was looked at holds, until the next; or -errno. */
+  content(dirfd: number, name: Uint8Array, start: number, end: number): Uint8Array | number {
+    const { seen } = this;
+    const type = typeOfMode(seen.mode);
+    const out = this.#content;
+    out.truncate(0);
+    if (type === SYMLINK) {
+      const bytes = this.#files.readlinkAt(dirfd, name, this.#target, start, end);
+      if (bytes < 0) return bytes;
+      if (bytes === 0 || bytes > TARGET_MAX_BYTES) return -ENAMETOOLONG;
+      out.u32(bytes);
+      out.bytes(this.#target, 0, bytes);
+    } else if (type === CHARACTER_DEVICE || type === BLOCK_DEVICE) {
+      out.u32(seen.rdevMajor);
+      out.u32(seen.rdevMinor);
+    }
+    return out.since(0);
   }
 
   /** Attributes of a name that is not opened; the current directory is changed only meanwhile. */

@@ -64,7 +64,6 @@ export class SystemError extends Error {
 const REMEDIES: Readonly<Record<string, string>> = {
   openat2: 'needs Linux 5.6 or later',
   fchmodat2: 'needs Linux 6.6 or later',
-  close_range: 'needs Linux 5.9 or later',
   seccomp: 'needs a kernel with seccomp filters',
 };
 

@@ -229,8 +229,3 @@ export function installSeccomp(program: Buffer, { tsync = true } = {}): void {
   // with tsync, a thread that could not follow is reported by its id
   if (result > 0) throw new Failure('seccomp', 'filter', { cause: `thread ${result} could not follow` });
 }
-
-/** Closes all descriptors from `first` to `last`, both included. */
-export function closeRange(first: number, last: number): void {
-  check(syscall(NUMBERS.close_range, first, last, 0), 'close_range', `${first} to ${last}`);
-}

@@ -34,6 +34,8 @@ const F_SETFL = 4;
 const O_NONBLOCK = 0x800;
 const SHUT_RDWR = 2;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+/** Descriptors to close, from which on it is worth while to look for runs of them. */
+const MANY = 8;
 
 /** Most data bytes beside descriptors. */
 const DATA_MAX_BYTES = 64;
@@ -212,9 +214,22 @@ export function closeOnExec(fd: number): void {
   check(syscall(NUMBERS.fcntl, fd, F_SETFD, FD_CLOEXEC), 'fcntl', `descriptor ${fd}`);
 }
 
-/** Closes every one of `fds`. */
+/** Closes every one of `fds`. Of many, those that follow each other go by one call: a push closes each file's twice. */
 export function closeAll(fds: readonly number[]): void {
-  for (const fd of fds) fs.closeSync(fd);
+  if (fds.length < MANY) for (const fd of fds) fs.closeSync(fd);
+  else closeRuns(Int32Array.from(fds).sort());
+}
+
+function closeRuns(fds: Int32Array): void {
+  for (let from = 0; from < fds.length; ) {
+    const first = fds[from] as number;
+    let to = from + 1;
+    while (fds[to] === first + to - from) to++;
+    // before Linux 5.9 there is no such call
+    if (syscall(NUMBERS.close_range, first, first + to - from - 1, 0) < 0)
+      for (let i = from; i < to; i++) fs.closeSync(fds[i] as number);
+    from = to;
+  }
 }
 
 /** Who is at the other end, as the kernel noted when it connected. */

@@ -421,24 +421,30 @@ describe('a file system that changes meanwhile', () => {
       [FILE]: () => fs.writeFileSync(inside('file'), 'another'),
       [DIRECTORY]: () => fs.mkdirSync(inside('file')),
     };
-    for (const [type, swap] of Object.entries(swaps)) {
-      fs.writeFileSync(inside('file'), 'first');
-      const files = interfere('openAt', 'file', () => {
-        fs.renameSync(inside('file'), inside('zzz'));
-        swap();
-      });
-      const taken = await take(directory, { files });
-      const entries = await listing(taken.chunks, taken.root);
-      assert.equal(entries.get('file')?.type, Number(type));
-      assert.deepEqual(taken.events, []);
-      fs.rmSync(inside('file'), { recursive: true });
-      fs.rmSync(inside('zzz'), { force: true });
-    }
+    // one that is new is opened by what its directory says, one that changed after it was looked at
+    for (const isKnown of [false, true])
+      for (const [type, swap] of Object.entries(swaps)) {
+        fs.writeFileSync(inside('file'), 'first');
+        const first = isKnown ? await take(directory) : undefined;
+        if (isKnown) fs.writeFileSync(inside('file'), 'changed');
+        const files = interfere('openAt', 'file', () => {
+          fs.renameSync(inside('file'), inside('zzz'));
+          swap();
+        });
+        const taken = first === undefined ? await take(directory, { files }) : await again(first, { files });
+        const entries = await listing(taken.chunks, taken.root);
+        assert.equal(entries.get('file')?.type, Number(type));
+        assert.deepEqual(taken.events, []);
+        fs.rmSync(inside('file'), { recursive: true });
+        fs.rmSync(inside('zzz'), { force: true });
+      }
   });
 
   test('what is replaced again and again is told, and left', async () => {
     fs.writeFileSync(inside('file'), 'first');
     fs.writeFileSync(inside('other'), 'other');
+    const first = await take(directory);
+    fs.writeFileSync(inside('file'), 'changed');
     const files: Files = {
       ...sysFiles,
       openAt: (dirfd, name, flags, mode, start, end) => {
@@ -449,7 +455,7 @@ describe('a file system that changes meanwhile', () => {
         return sysFiles.openAt(dirfd, name, flags, mode, start, end);
       },
     };
-    const taken = await take(directory, { files });
+    const taken = await again(first, { files });
     assert.deepEqual([...(await listing(taken.chunks, taken.root)).keys()], ['other']);
     assert.match(taken.events.join(), /file: it was replaced again and again/);
     assert.equal(taken.counts.unreadable, 1);

@@ -80,6 +80,17 @@ describe('socket pairs', () => {
     assert.throws(() => sockets.duplicate(99_999), /fcntl descriptor 99999/);
   });
 
+  test('of many descriptors those are closed that are named, in whatever order, and no other', () => {
+    const open = openDescriptors();
+    const files = Array.from({ length: 40 }, () => fs.openSync('/dev/null', 'r'));
+    const kept = files.filter((_, i) => i % 7 === 3);
+    sockets.closeAll(files.filter((fd) => !kept.includes(fd)).reverse());
+    assert.equal(openDescriptors(), open + kept.length);
+    for (const fd of kept) fs.fstatSync(fd);
+    sockets.closeAll(kept);
+    assert.equal(openDescriptors(), open);
+  });
+
   test('credentials are those of this process', () => {
     const { pid, uid, gid } = sockets.peerCredentials(b);
     assert.deepEqual([pid, uid, gid], [process.pid, process.getuid?.(), process.getgid?.()]);

@@ -4,7 +4,6 @@
  * the snapshot. Invariant: the header is written last, after a flush that no
  * loss came before, so a snapshot that exists can be restored.
  */
-import { closeSync } from 'node:fs';
 import { describe, Failure, toWire } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
@@ -26,6 +25,7 @@ import { FLAG_INCONSISTENT, FLAG_UNREADABLE } from '../../snapshot/tree.ts';
 import { decodeVisits, type Visit } from '../../snapshot/visits.ts';
 import { check } from '../../sys/errno.ts';
 import { blocksRead, readAhead, Stat, statFd } from '../../sys/files.ts';
+import { closeAll } from '../../sys/socket.ts';
 import { VERSION } from '../../version.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
 import type { SegmentFetcher } from './fetch.ts';
@@ -112,7 +112,7 @@ export class Push {
       source: parts.fetcher,
       store: parts.store,
       readFile: (fd, file) => this.#readFile(fd, file),
-      discard: (fd) => closeSync(fd),
+      discard: (fd) => this.#doneWith(fd),
       onEvent: (_event, path, text) => this.#problem(path, text),
     });
   }
@@ -299,11 +299,15 @@ export class Push {
 
   async #feed({ data, fds }: Batch): Promise<void> {
     if (this.#isOver) {
-      for (const fd of fds) closeSync(fd);
+      closeAll(fds);
       return;
     }
     try {
-      await this.#builder.feed(data, fds);
+      try {
+        await this.#builder.feed(data, fds);
+      } finally {
+        this.#close();
+      }
       this.#parts.store.checkGeneration(this.#generation);
       const { job } = this.#request;
       this.#parts.walker.message(BATCH_USED, { job, bytes: data.length, descriptors: fds.length });
@@ -314,6 +318,17 @@ export class Push {
       this.fail(error);
     }
   }
+
+  /** Descriptors are closed by the batch, as most of them follow each other and go by one call. */
+  #doneWith(fd: number): void {
+    this.#read.push(fd);
+  }
+
+  #close(): void {
+    closeAll(this.#read);
+    this.#read.length = 0;
+  }
+  readonly #read: number[] = [];
 
   #readFile(fd: number, file: FileToRead): number | Promise<number> {
     try {
@@ -382,14 +397,14 @@ export class Push {
   }
 
   #done(fd: number, file: FileToRead): number {
-    closeSync(fd);
+    this.#doneWith(fd);
     this.#filesRead++;
     this.#readBytes += file.content.size;
     return 0;
   }
 
   #couldNot(fd: number, file: FileToRead, error: unknown): number {
-    closeSync(fd);
+    this.#doneWith(fd);
     // a store that failed is no fault of the file's
     this.#parts.store.checkGeneration(this.#generation);
     if (error instanceof Failure && error.kind !== 'failed') throw error;
