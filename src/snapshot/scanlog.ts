@@ -31,7 +31,9 @@ import { Failure } from '../error.ts';
 import { type Bytes, getUint64 } from './bytes.ts';
 import { ID_BYTES } from './chunks.ts';
 import {
+  AT_SIZE,
   DIRECTORY,
+  ENTRY_HEAD_BYTES,
   ENTRY_MAX_BYTES,
   EntryReader,
   FILE,
@@ -153,6 +155,23 @@ function malformed(cause: string): Failure {
 }
 
 const NOTHING = Buffer.alloc(0);
+
+/**
+ * Writes the sizes of the files whose descriptors come with `batch`, in their order, as far as `sizes` has room. It
+ * goes no further than records are whole: what is wrong with one is said when it is read.
+ */
+export function sizesToRead(batch: Buffer, sizes: Float64Array): void {
+  const view = new DataView(batch.buffer, batch.byteOffset, batch.length);
+  let count = 0;
+  for (let at = 0; at + RECORD_HEAD_BYTES <= batch.length && count < sizes.length; ) {
+    const length = view.getUint32(at, true);
+    if (length < RECORD_HEAD_BYTES || length > batch.length - at) return;
+    const isFile = batch[at + 4] === FILE_TO_READ && ((batch[at + 5] as number) & 1) !== 0;
+    if (isFile && length >= RECORD_HEAD_BYTES + ENTRY_HEAD_BYTES)
+      sizes[count++] = getUint64(view, at + RECORD_HEAD_BYTES + AT_SIZE);
+    at += length;
+  }
+}
 
 /**
  * A cursor over the records of a batch: `next` moves to the next and checks it. Which fields mean something depends

@@ -54,6 +54,104 @@ describe('FileReader', () => {
     assert.equal((await roundTrip(write('empty', Buffer.alloc(0)), 0, false)).parts.length, 0);
   });
 
+  /** Reads files as a push would that knows the whole batch; `between` is called before each. */
+  async function batch(
+    files: readonly string[],
+    claimed: readonly number[],
+    between: (index: number) => void = () => undefined,
+  ): Promise<(Buffer | string)[]> {
+    const content = new ContentWriter(peers.store);
+    const reader = new FileReader(peers.store, splitter);
+    const fds = files.map((file) => fs.openSync(file, 'r'));
+    reader.expect(fds, Float64Array.from(claimed));
+    const lists: (Buffer | string)[] = [];
+    for (const [i, fd] of fds.entries()) {
+      between(i);
+      content.begin(0);
+      const out = new Bytes();
+      try {
+        await reader.read(fd, claimed[i] ?? 0, false, content);
+        await content.finish(out);
+        lists.push(Buffer.from(out.since(0)));
+      } catch (error) {
+        lists.push((error as NodeJS.ErrnoException).code ?? '');
+      }
+    }
+    for (const fd of fds) fs.closeSync(fd);
+    await peers.store.flush(peers.store.generation);
+    return lists;
+  }
+
+  async function contents(list: Buffer | string | undefined): Promise<Buffer> {
+    assert.ok(Buffer.isBuffer(list), String(list));
+    const parts: Buffer[] = [];
+    for await (const { id, length } of extents(peers.fetcher, list))
+      parts.push(id === undefined ? Buffer.alloc(length) : await peers.fetcher.get(CHUNK_DATA, id, length));
+    return Buffer.concat(parts);
+  }
+
+  async function idsOf(lists: readonly (Buffer | string)[]): Promise<Set<string>> {
+    const ids = new Set<string>();
+    for (const list of lists)
+      if (Buffer.isBuffer(list))
+        for await (const { id } of extents(peers.fetcher, list))
+          if (id !== undefined) ids.add(id.toString('hex'));
+    return ids;
+  }
+
+  test('small files of a batch are read together; known ones, empty, short, long and refused ones among them', async () => {
+    const same = randomBytes(3000);
+    const data = [
+      ...[randomBytes(100), same, randomBytes(70_000), same, Buffer.alloc(0), randomBytes(200_000)],
+      ...[randomBytes(1), same, randomBytes(900_000), randomBytes(5000), randomBytes(250_000)],
+      ...Array.from({ length: 60 }, (_, i) => randomBytes(1 + i * 1500)),
+    ];
+    const files = data.map((bytes, i) => write(`batch ${i}`, bytes));
+    const claimed = data.map(({ length }) => length);
+    // longer than it is, without a size, shorter, and what is no file
+    claimed[2] = 90_000;
+    claimed[6] = 0;
+    claimed[9] = 4000;
+    files[20] = directory;
+    const { chunks } = peers.store.totals;
+    const lists = await batch(files, claimed);
+    assert.equal(lists[20], 'EISDIR');
+    for (const [i, bytes] of data.entries())
+      if (i !== 20)
+        assert.ok((await contents(lists[i])).equals(i === 9 ? bytes.subarray(0, 4000) : bytes), `${i}`);
+    assert.equal(peers.store.totals.chunks - chunks, (await idsOf(lists)).size);
+    // and all of it is known the second time
+    const again = peers.store.totals.chunks;
+    assert.deepEqual(await batch(files, claimed), lists);
+    assert.equal(peers.store.totals.chunks, again);
+  });
+
+  test('what was read ahead is read again where another push has come between', async () => {
+    const data = Array.from({ length: 12 }, () => randomBytes(20_000));
+    const files = data.map((bytes, i) => write(`between ${i}`, bytes));
+    const other = new FileReader(peers.store, splitter);
+    const content = new ContentWriter(peers.store);
+    const between = randomBytes(3000);
+    const known = fs.openSync(write('known', between), 'r');
+    const unknown = write('unknown', Buffer.alloc(0));
+    const lists = await batch(
+      files,
+      data.map(({ length }) => length),
+      (i) => {
+        content.begin(0);
+        if (i === 3 || i === 5) assert.equal(other.read(known, 3000, false, content), undefined);
+        if (i === 9) assert.equal(peers.store.put(CHUNK_DATA, randomBytes(100), Buffer.alloc(32)), undefined);
+        if (i !== 7) return;
+        fs.writeFileSync(unknown, randomBytes(30_000));
+        const fd = fs.openSync(unknown, 'r');
+        assert.equal(other.read(fd, 30_000, false, content), undefined);
+        fs.closeSync(fd);
+      },
+    );
+    fs.closeSync(known);
+    for (const [i, bytes] of data.entries()) assert.ok((await contents(lists[i])).equals(bytes), `${i}`);
+  });
+
   test('large files are split where their contents say, and come back', async () => {
     const data = randomBytes(21_000_000);
     const first = await roundTrip(write('large', data), data.length, false);

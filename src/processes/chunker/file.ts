@@ -13,25 +13,29 @@ import { ChunkCutter } from '../../snapshot/cutter.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
 import { check, ENXIO } from '../../sys/errno.ts';
 import { readAhead, seekData, seekHole } from '../../sys/files.ts';
+import { SmallFiles, UNSIZED_BYTES } from './small.ts';
 import type { SegmentStore } from './store.ts';
 
-const ID_BYTES = 32;
 /** What is read at once: the splitter sees a whole largest chunk, with as much again read ahead. */
 const BUFFER_BYTES = 2 * CHUNK_MAX_BYTES;
-/** A file of size 0 may hold something all the same, as in /proc. */
-const UNSIZED_BYTES = 64 << 10;
 
 export class FileReader {
   readonly #store: SegmentStore;
   readonly #wholeMaxBytes: number;
   readonly #cutter: ChunkCutter;
-  readonly #id = Buffer.alloc(ID_BYTES);
+  readonly #small: SmallFiles;
   #buffer: Buffer | undefined;
 
   constructor(store: SegmentStore, splitter: Splitter) {
     this.#store = store;
     this.#wholeMaxBytes = splitter.sizes.min;
     this.#cutter = new ChunkCutter(store, splitter);
+    this.#small = new SmallFiles(store, splitter.sizes.min);
+  }
+
+  /** The files of these descriptors come next, in this order, with the sizes that the walker saw. */
+  expect(fds: readonly number[], sizes: Float64Array): void {
+    this.#small.expect(fds, sizes);
   }
 
   /**
@@ -40,20 +44,14 @@ export class FileReader {
    * call that fails throws.
    */
   read(fd: number, sizeBytes: number, sparse: boolean, content: ContentWriter): undefined | Promise<void> {
-    const unsized = sizeBytes === 0;
     if (sizeBytes > this.#wholeMaxBytes || sparse) return this.#readLong(fd, sizeBytes, sparse, content);
-    const space = this.#store.space(CHUNK_DATA, unsized ? UNSIZED_BYTES : sizeBytes);
-    if (space === undefined) return this.#wait(fd, sizeBytes, content);
-    let filled = 0;
-    while (filled < space.length) {
-      const n = readSync(fd, space, filled, space.length - filled, filled);
-      if (n === 0) break;
-      filled += n;
-      if (unsized && filled === space.length) return this.#readLong(fd, 0, false, content);
-    }
-    if (filled === 0) return undefined;
-    this.#store.keep(CHUNK_DATA, space.subarray(0, filled), this.#id);
-    return content.data(filled, this.#id);
+    const small = this.#small;
+    if (!small.read(fd, sizeBytes)) return this.#wait(fd, sizeBytes, content);
+    const { length } = small;
+    if (sizeBytes === 0 && length === UNSIZED_BYTES) return this.#readLong(fd, 0, false, content);
+    if (length === 0) return undefined;
+    small.keep();
+    return content.data(length, small.id);
   }
 
   async #wait(fd: number, sizeBytes: number, content: ContentWriter): Promise<void> {

@@ -9,7 +9,7 @@ import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
 import { PATH_MAX_BYTES, type problem, type progress, type summary } from '../../messages/client.ts';
 import { BEGIN, BEGUN, END, OK, SET_ASIDE, TOTALS, TOTALS_ARE } from '../../messages/data.ts';
-import { BATCH_USED, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
+import { BATCH_MAX_DESCRIPTORS, BATCH_USED, SCAN, SCAN_DONE, SCAN_FAILED } from '../../messages/scan.ts';
 import type { Journal } from '../../repository/journal.ts';
 import {
   SNAPSHOT_ERRORS_MAX,
@@ -19,6 +19,7 @@ import {
 } from '../../repository/snapshot.ts';
 import { type BuiltTree, type FileToRead, TreeBuilder } from '../../snapshot/builder.ts';
 import { CHUNK_TREE, type ChunkRef } from '../../snapshot/chunks.ts';
+import { sizesToRead } from '../../snapshot/scanlog.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
 import { streamTree } from '../../snapshot/stream.ts';
 import { FLAG_INCONSISTENT, FLAG_UNREADABLE } from '../../snapshot/tree.ts';
@@ -303,6 +304,8 @@ export class Push {
       return;
     }
     try {
+      sizesToRead(data, this.#sizes);
+      this.#files.expect(fds, this.#sizes);
       try {
         await this.#builder.feed(data, fds);
       } finally {
@@ -329,6 +332,8 @@ export class Push {
     this.#read.length = 0;
   }
   readonly #read: number[] = [];
+  /** of the files of a batch */
+  readonly #sizes = new Float64Array(BATCH_MAX_DESCRIPTORS);
 
   #readFile(fd: number, file: FileToRead): number | Promise<number> {
     try {

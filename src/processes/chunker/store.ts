@@ -13,7 +13,11 @@ import { CHUNK_ID_BYTES, type ChunkKind } from '../../keys/derive.ts';
 import type { ChunkHasher } from '../../keys/ids.ts';
 import type { Pieces } from '../../keys/lanes.ts';
 import { FLUSH, FLUSHED, SEAL } from '../../messages/data.ts';
-import { SEGMENT_RAW_MAX_BYTES, SEGMENT_TARGET_BYTES } from '../../repository/constants.ts';
+import {
+  SEGMENT_CHUNKS_MAX,
+  SEGMENT_RAW_MAX_BYTES,
+  SEGMENT_TARGET_BYTES,
+} from '../../repository/constants.ts';
 import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
 import { type IdTable, PendingTable } from '../../repository/table.ts';
 import { trace, tracing } from '../../trace.ts';
@@ -47,6 +51,18 @@ export interface StoreParts {
   readonly table: () => IdTable;
 }
 
+/** Part of the open segment, behind its chunks, that more are read to before they are known by name. */
+export interface Stage {
+  readonly segment: OpenSegment;
+  readonly buffer: Buffer;
+  /** the first chunk begins here, and none ends behind `end` */
+  readonly start: number;
+  readonly end: number;
+  readonly chunksMax: number;
+  /** where the segment ends while nothing but these chunks goes there */
+  next: number;
+}
+
 export class SegmentStore {
   readonly totals: StoreTotals = { chunks: 0, addedBytes: 0, storedBytes: 0 };
   /** Counts failures: a job that began under another generation must not commit. */
@@ -58,6 +74,7 @@ export class SegmentStore {
   /** by class: a segment's tables are used again for the next, as clearing and collecting them takes longer than filling */
   readonly #writers: (SegmentWriter | undefined)[] = [];
   readonly #underWay = new Set<number>();
+  #staged: Stage | undefined;
   #sequence = 0;
   /** somebody waits for several slots */
   #isGathering = false;
@@ -120,24 +137,47 @@ export class SegmentStore {
   }
 
   /**
-   * Where the next chunk of `length` bytes can be read to without a copy, or
-   * undefined if makeRoom must be awaited first. Follow with `keep` before
-   * anything else happens to the store.
+   * Where chunks can be read to without a copy, one behind the other, the first of up to `length` bytes; undefined if
+   * makeRoom must be awaited before. What was read is taken by `keep`, in its order, while `isStaged`.
    */
-  space(kind: ChunkKind, length: number): Buffer | undefined {
+  stage(kind: ChunkKind, length: number): Stage | undefined {
     const segment = this.#room(kind, length);
+    this.#staged = undefined;
     if (segment === undefined) return undefined;
-    const { buffer, offset } = segment.writer;
-    return buffer.subarray(offset, offset + length);
+    const { buffer, offset, count } = segment.writer;
+    const end = Math.max(offset + length, SEGMENT_TARGET_BYTES);
+    this.#staged = {
+      segment,
+      buffer,
+      start: offset,
+      end,
+      chunksMax: SEGMENT_CHUNKS_MAX - count,
+      next: offset,
+    };
+    return this.#staged;
   }
 
-  /** Takes what was read into `space` as a chunk, unless it is known. */
-  keep(kind: ChunkKind, data: Buffer, idOut: Buffer): void {
-    this.#parts.hasher.id(kind, data, idOut, 0);
-    if (this.has(idOut)) return;
-    const segment = this.#open[classOf(kind)];
-    if (segment === undefined) throw new Error('keep without space');
-    this.#append(segment, idOut, data.length);
+  /** Whether what was read to `stage` is still there: nothing else was put or read to where it is. */
+  isStaged(stage: Stage): boolean {
+    const { segment, next } = stage;
+    const { writer } = segment;
+    return stage === this.#staged && segment === this.#open[writer.kind] && writer.offset === next;
+  }
+
+  /** Writes the ids of `chunks` to `idsOut`, one behind the other. */
+  name(kind: ChunkKind, chunks: Pieces, idsOut: Buffer): void {
+    this.#parts.hasher.ids(kind, chunks, idsOut);
+  }
+
+  /** Takes what was read to `start` of a stage as a chunk, unless it is known. */
+  keep(stage: Stage, start: number, length: number, id: Buffer): void {
+    if (!this.isStaged(stage)) throw new Error('keep of what is gone');
+    if (this.has(id)) return;
+    const { buffer, offset } = stage.segment.writer;
+    // one before it was known, and left a gap
+    if (start !== offset) buffer.copyWithin(offset, start, start + length);
+    stage.next += length;
+    this.#append(stage.segment, id, length);
   }
 
   #append(segment: OpenSegment, id: Buffer, length: number): void {
