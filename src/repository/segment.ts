@@ -28,6 +28,7 @@ import {
   SEGMENT_CHUNKS_MAX,
   SEGMENT_DATA_MAX_BYTES,
   SEGMENT_HEADER_BYTES,
+  SEGMENT_METADATA_TARGET_BYTES,
   SEGMENT_RAW_MAX_BYTES,
   SEGMENT_ROW_BYTES,
   SEGMENT_SEALED_MAX_BYTES,
@@ -43,6 +44,11 @@ export type SegmentClass = typeof CLASS_DATA | typeof CLASS_METADATA;
 /** The class of segment that chunks of `kind` go to. */
 export function classOf(kind: ChunkKind): SegmentClass {
   return kind === CHUNK_DATA ? CLASS_DATA : CLASS_METADATA;
+}
+
+/** The size at which a segment is closed, bytes of chunks. */
+export function targetBytes(which: SegmentClass): number {
+  return which === CLASS_DATA ? SEGMENT_TARGET_BYTES : SEGMENT_METADATA_TARGET_BYTES;
 }
 
 /** The bytes of a sealed segment that tell how long it is. */
@@ -86,7 +92,7 @@ export class SegmentWriter {
 
   /** Whether it has reached the size at which segments are closed. */
   get full(): boolean {
-    return this.offset >= SEGMENT_TARGET_BYTES || this.count === SEGMENT_CHUNKS_MAX;
+    return this.offset >= targetBytes(this.kind) || this.count === SEGMENT_CHUNKS_MAX;
   }
 
   /** Takes the `length` bytes at `offset` as a chunk, with the id at `idOffset` of `id`. */

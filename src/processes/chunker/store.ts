@@ -13,12 +13,8 @@ import { CHUNK_ID_BYTES, type ChunkKind } from '../../keys/derive.ts';
 import type { ChunkHasher } from '../../keys/ids.ts';
 import type { Pieces } from '../../keys/lanes.ts';
 import { FLUSH, FLUSHED, SEAL } from '../../messages/data.ts';
-import {
-  SEGMENT_CHUNKS_MAX,
-  SEGMENT_RAW_MAX_BYTES,
-  SEGMENT_TARGET_BYTES,
-} from '../../repository/constants.ts';
-import { classOf, type SegmentClass, SegmentWriter } from '../../repository/segment.ts';
+import { SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX_BYTES } from '../../repository/constants.ts';
+import { classOf, type SegmentClass, SegmentWriter, targetBytes } from '../../repository/segment.ts';
 import { type IdTable, PendingTable } from '../../repository/table.ts';
 import { trace, tracing } from '../../trace.ts';
 
@@ -145,7 +141,7 @@ export class SegmentStore {
     this.#staged = undefined;
     if (segment === undefined) return undefined;
     const { buffer, offset, count } = segment.writer;
-    const end = Math.max(offset + length, SEGMENT_TARGET_BYTES);
+    const end = Math.max(offset + length, targetBytes(segment.writer.kind));
     this.#staged = {
       segment,
       buffer,
@@ -195,7 +191,7 @@ export class SegmentStore {
     const segment = this.#open[which];
     if (segment !== undefined) {
       const fits =
-        segment.writer.count === 0 || segment.writer.offset + length <= SEGMENT_TARGET_BYTES + length / 4;
+        segment.writer.count === 0 || segment.writer.offset + length <= targetBytes(which) + length / 4;
       if (fits && segment.writer.room(length)) return segment;
       this.#seal(segment);
     }
