@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { after, before, describe, test } from 'node:test';
-import { Daemon, holdPush, wake, writeLarge } from './daemon.ts';
+import { Daemon, holdPush, writeLarge } from './daemon.ts';
 
 describe('reload', () => {
   let daemon: Daemon;
@@ -88,7 +88,7 @@ describe('reload', () => {
     const from = daemon.lines.length;
     await daemon.ok('reload');
     await daemon.logged(/source home changes when its 1 running jobs are over$/, from);
-    wake(held);
+    process.kill(held, 'SIGCONT');
     const { code, stdout } = await push.done;
     assert.equal(code, 0);
     const latest = async (): Promise<string> => await daemon.ok('ls', 'latest');
