@@ -4,34 +4,18 @@
  * any is stored, as the ids of several take half of the time that they take one
  * by one. Allocates nothing.
  */
-import type { Pieces } from '../keys/lanes.ts';
-import { type BulkStore, CHUNK_DATA, CHUNK_MAX_BYTES, ID_BYTES } from './chunks.ts';
+import { type BulkStore, CHUNK_DATA, CHUNK_MAX_BYTES } from './chunks.ts';
 import type { ContentWriter } from './content.ts';
+import { NamedPieces } from './pieces.ts';
 import type { Splitter } from './splitter.ts';
 
 /** Chunks that are stored together: as many as a buffer of 8 MiB can have. */
 const TOGETHER_MAX = 32;
 
-/** Pieces that are the cutter's own, and used again for the next. */
-interface Cut extends Pieces {
-  buffer: Buffer;
-  count: number;
-}
-
 export class ChunkCutter {
   readonly #store: Pick<BulkStore, 'putAll'>;
   readonly #splitter: Splitter;
-  readonly #cut: Cut = {
-    buffer: Buffer.alloc(0),
-    starts: new Uint32Array(TOGETHER_MAX),
-    lengths: new Uint32Array(TOGETHER_MAX),
-    count: 0,
-  };
-  readonly #ids = Buffer.alloc(TOGETHER_MAX * ID_BYTES);
-  /** each of them by itself */
-  readonly #idOf = Array.from({ length: TOGETHER_MAX }, (_, i) =>
-    this.#ids.subarray(i * ID_BYTES, (i + 1) * ID_BYTES),
-  );
+  readonly #cut = new NamedPieces(TOGETHER_MAX);
 
   constructor(store: Pick<BulkStore, 'putAll'>, splitter: Splitter) {
     this.#store = store;
@@ -47,10 +31,10 @@ export class ChunkCutter {
     for (;;) {
       used = this.#cutFrom(buffer, used, filled, ended);
       if (this.#cut.count === 0) return used;
-      const storing = this.#store.putAll(CHUNK_DATA, this.#cut, this.#ids);
+      const storing = this.#store.putAll(CHUNK_DATA, this.#cut, this.#cut.ids);
       if (storing !== undefined) await storing;
       for (let i = 0; i < this.#cut.count; i++) {
-        const listing = content.data(this.#cut.lengths[i] as number, this.#idOf[i] as Buffer);
+        const listing = content.data(this.#cut.lengths[i] as number, this.#cut.id(i));
         if (listing !== undefined) await listing;
       }
     }
@@ -59,15 +43,13 @@ export class ChunkCutter {
   /** Finds the next chunks from `start` on; returns where the last ends. */
   #cutFrom(buffer: Buffer, start: number, filled: number, ended: boolean): number {
     const cut = this.#cut;
-    cut.buffer = buffer;
-    cut.count = 0;
+    cut.begin(buffer);
     let at = start;
     while (at < filled && cut.count < TOGETHER_MAX) {
       const end = this.#splitter.cut(buffer, at, filled);
       const length = end - at;
       if (end === filled && !ended && length < CHUNK_MAX_BYTES) break;
-      cut.starts[cut.count] = at;
-      cut.lengths[cut.count++] = length;
+      cut.add(at, length);
       at = end;
     }
     return at;

@@ -7,9 +7,9 @@
  * is taken only while it is still where it was read to, and read again if not.
  */
 import { readSync } from 'node:fs';
-import { CHUNK_DATA, CHUNK_ID_BYTES } from '../../keys/derive.ts';
-import type { Pieces } from '../../keys/lanes.ts';
+import { CHUNK_DATA } from '../../keys/derive.ts';
 import { BATCH_MAX_DESCRIPTORS } from '../../messages/scan.ts';
+import { NamedPieces } from '../../snapshot/pieces.ts';
 import type { SegmentStore, Stage } from './store.ts';
 
 /** A file of size 0 may hold something all the same, as in /proc: so much is tried. */
@@ -22,23 +22,13 @@ export class SmallFiles {
   readonly #maxBytes: number;
   /** the batch: descriptors in the order of their files, and sizes as the walker saw them */
   #fds: readonly number[] = [];
-  readonly #sizes = new Float64Array(BATCH_MAX_DESCRIPTORS);
+  #sizes: Float64Array = new Float64Array();
   /** the first of them that has not been asked for */
   #next = 0;
   /** where what is in `#read` was read to, which begins with file `#first` of the batch, or with one that is in none */
   #stage: Stage | undefined;
   #first = 0;
-  readonly #read: { buffer: Buffer; starts: Uint32Array; lengths: Uint32Array; count: number } & Pieces = {
-    buffer: Buffer.alloc(0),
-    starts: new Uint32Array(BATCH_MAX_DESCRIPTORS),
-    lengths: new Uint32Array(BATCH_MAX_DESCRIPTORS),
-    count: 0,
-  };
-  readonly #ids = Buffer.alloc(BATCH_MAX_DESCRIPTORS * CHUNK_ID_BYTES);
-  /** each of them by itself */
-  readonly #idOf = Array.from({ length: BATCH_MAX_DESCRIPTORS }, (_, i) =>
-    this.#ids.subarray(i * CHUNK_ID_BYTES, (i + 1) * CHUNK_ID_BYTES),
-  );
+  readonly #read = new NamedPieces(BATCH_MAX_DESCRIPTORS);
   /** the one of `#read` that was asked for last */
   #current = 0;
 
@@ -48,10 +38,10 @@ export class SmallFiles {
     this.#maxBytes = maxBytes;
   }
 
-  /** The files of these descriptors come next, in this order; `sizes` is copied. */
+  /** The files of these descriptors come next, in this order; both stay as they are meanwhile. */
   expect(fds: readonly number[], sizes: Float64Array): void {
     this.#fds = fds;
-    this.#sizes.set(sizes.subarray(0, fds.length));
+    this.#sizes = sizes;
     this.#next = 0;
     this.#stage = undefined;
   }
@@ -62,10 +52,11 @@ export class SmallFiles {
    */
   read(fd: number, sizeBytes: number): boolean {
     const index = this.#fds.indexOf(fd, this.#next);
-    if (index >= 0) this.#next = index + 1;
     this.#current = index - this.#first;
-    if (index >= 0 && this.#current < this.#read.count && this.#isThere()) return true;
-    return this.#readFrom(fd, sizeBytes, index);
+    const isRead = index >= 0 && this.#current < this.#read.count && this.#isThere();
+    if (!isRead && !this.#readFrom(fd, sizeBytes, index)) return false;
+    if (index >= 0) this.#next = index + 1;
+    return true;
   }
 
   /** Reads a file, and those that follow it in the batch. */
@@ -76,11 +67,10 @@ export class SmallFiles {
     if (stage === undefined) return false;
     this.#first = index;
     this.#current = 0;
-    this.#read.buffer = stage.buffer;
-    this.#read.count = 0;
+    this.#read.begin(stage.buffer);
     const end = stage.start + this.#take(fd, stage.start, wantBytes);
     if (index >= 0) this.#readAhead(stage, index + 1, end);
-    this.#store.name(CHUNK_DATA, this.#read, this.#ids);
+    this.#store.name(CHUNK_DATA, this.#read, this.#read.ids);
     return true;
   }
 
@@ -107,16 +97,14 @@ export class SmallFiles {
 
   /** Reads up to `want` bytes of a file to `at`; returns how many there were. */
   #take(fd: number, at: number, want: number): number {
-    const { buffer, starts, lengths, count } = this.#read;
+    const { buffer } = this.#read;
     let filled = 0;
     while (filled < want) {
       const n = readSync(fd, buffer, at + filled, want - filled, filled);
       if (n === 0) break;
       filled += n;
     }
-    starts[count] = at;
-    lengths[count] = filled;
-    this.#read.count++;
+    this.#read.add(at, filled);
     return filled;
   }
 
@@ -127,7 +115,7 @@ export class SmallFiles {
 
   /** Its id, until the next is read. */
   get id(): Buffer {
-    return this.#idOf[this.#current] as Buffer;
+    return this.#read.id(this.#current);
   }
 
   /** Takes it as a chunk, unless that is known. */
