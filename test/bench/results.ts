@@ -1,7 +1,7 @@
 /**
  * What was measured, by work and tool. The works put it in; the table and the
- * JSON take it out. Invariant: a figure is the median of all its runs, for
- * every tool alike.
+ * JSON take it out. Invariant: a figure is the median of all its runs that are
+ * timed, for every tool alike.
  */
 import type { Measured } from './measure.ts';
 
@@ -36,8 +36,17 @@ export class Runs {
   /** what a restore was found to differ in; empty: it is identical; undefined: it was not compared */
   differences: readonly string[] | undefined;
 
+  /**
+   * Those whose time counts: looking at memory slows down whoever has many processes, so a run that was looked at does
+   * not, unless there is no other.
+   */
+  get timed(): readonly Measured[] {
+    const alone = this.measured.filter(({ peakBytes }) => peakBytes === undefined);
+    return alone.length === 0 ? this.measured : alone;
+  }
+
   get seconds(): number {
-    return median(this.measured.map(({ seconds }) => seconds));
+    return median(this.timed.map(({ seconds }) => seconds));
   }
 
   /** the highest of all runs */
@@ -52,10 +61,9 @@ export class Runs {
 
   /** Processor seconds by process: of each the median. */
   get cpu(): Map<string, number> {
-    const names = new Set(this.measured.flatMap(({ cpu }) => [...cpu.keys()]));
-    return new Map(
-      Array.from(names, (name) => [name, median(this.measured.map(({ cpu }) => cpu.get(name) ?? 0))]),
-    );
+    const { timed } = this;
+    const names = new Set(timed.flatMap(({ cpu }) => [...cpu.keys()]));
+    return new Map(Array.from(names, (name) => [name, median(timed.map(({ cpu }) => cpu.get(name) ?? 0))]));
   }
 }
 

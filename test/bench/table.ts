@@ -217,8 +217,8 @@ export function reportJson(run: Run, report: Report): string {
   const { results, data } = report;
   const runs = results.works().flatMap((work) =>
     results.tools(work).map((tool) => {
-      const { measured, storedBytes, cpu } = results.of(work, tool);
-      const seconds = measured.map((one) => one.seconds);
+      const { measured, timed, storedBytes, cpu } = results.of(work, tool);
+      const seconds = timed.map((one) => one.seconds);
       const peakBytes = measured.flatMap((one) => one.peakBytes ?? []);
       return { work, tool, seconds, peakBytes, storedBytes, cpuSeconds: Object.fromEntries(cpu) };
     }),

@@ -86,7 +86,6 @@ interface Measuring {
 /** Measures one command of one tool and notes it. */
 async function once(plan: Plan, { work, name, command, store, reads }: Measuring): Promise<void> {
   const runs = plan.results.of(work, name).measured;
-  // looking at it slows down whoever has many processes: in the first run alone, so that medians are of others
   const memory = !QUICK.has(work) && runs.length === 0;
   if (reads !== undefined) warm(reads);
   const measured = await measure(command, { daemon: store?.daemon, memory });
@@ -96,9 +95,16 @@ async function once(plan: Plan, { work, name, command, store, reads }: Measuring
 
 const QUICK: ReadonlySet<WorkName> = new Set(['snapshots', 'cat', 'status', 'ls']);
 
+/** Memory is looked at in the first run, which is one more than are timed, unless only one is wanted. */
+function rounds(plan: Plan, work: WorkName): number {
+  const runs = plan.runs(work);
+  if (QUICK.has(work)) return runs * QUICK_REPEATS;
+  return runs > 1 ? runs + 1 : runs;
+}
+
 /** First pushes, each into a new repository. The last one's repositories stay. */
 async function firstPushes(plan: Plan, work: WorkName, data: Data, tools: readonly Tool[], stores: Stores) {
-  for (let round = 0; round < plan.runs(work); round++)
+  for (let round = 0; round < rounds(plan, work); round++)
     for (const tool of inTurn(tools, round)) {
       await stores.get(tool)?.close();
       const store = await tool.create(emptyDirectory(plan, tool.name), data.directory);
@@ -141,8 +147,7 @@ async function repeated(
   command: (store: Store) => Command,
 ): Promise<void> {
   if (!plan.works.has(work)) return;
-  const runs = plan.runs(work) * (QUICK.has(work) ? QUICK_REPEATS : 1);
-  for (let round = 0; round < runs; round++)
+  for (let round = 0; round < rounds(plan, work); round++)
     for (const [tool, store] of inTurn([...stores], round))
       await once(plan, { work, name: tool.name, command: command(store), store, ...reading(work, store) });
 }
@@ -150,7 +155,7 @@ async function repeated(
 /** What was restored is removed at the end: removing it keeps the disk busy while the next tool writes. */
 async function pulls(plan: Plan, data: Data, stores: Stores): Promise<void> {
   const restored: string[] = [];
-  for (let round = 0; round < plan.runs('pull'); round++)
+  for (let round = 0; round < rounds(plan, 'pull'); round++)
     for (const [tool, store] of inTurn([...stores], round)) {
       const to = emptyDirectory(plan, `restored ${round} ${tool.name}`);
       restored.push(to);
@@ -169,13 +174,13 @@ function find(data: Data): Command {
 async function unchangedPushes(plan: Plan, data: Data, stores: Stores): Promise<void> {
   if (!plan.works.has('unchanged')) return;
   await repeated(plan, 'unchanged', stores, (store) => store.push());
-  for (let round = 0; round < plan.runs('unchanged'); round++)
+  for (let round = 0; round < rounds(plan, 'unchanged'); round++)
     await once(plan, { work: 'unchanged', name: 'find', command: find(data) });
 }
 
 /** A push after 1% of the files have changed, other files in each round. */
 async function changedPushes(plan: Plan, data: Data, stores: Stores): Promise<void> {
-  for (let round = 0; round < plan.runs('d'); round++) {
+  for (let round = 0; round < rounds(plan, 'd'); round++) {
     changeSome(data.directory, round);
     for (const [tool, store] of inTurn([...stores], round))
       await once(plan, {
@@ -247,7 +252,7 @@ async function manyWorks(plan: Plan): Promise<void> {
   }
   await repeated(plan, 'snapshots', stores, (store) => store.snapshots());
   await repeated(plan, 'cat', stores, (store) => store.cat(TINY_FILE));
-  for (let round = 0; round < plan.runs('status') * QUICK_REPEATS; round++)
+  for (let round = 0; round < rounds(plan, 'status'); round++)
     for (const [tool, store] of stores) {
       const command = plan.works.has('status') ? store.status?.() : undefined;
       if (command !== undefined) await once(plan, { work: 'status', name: tool.name, command, store });
