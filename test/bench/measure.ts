@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type Command, failed, follow, run, SAID_MAX_BYTES } from './command.ts';
+import { type Command, failed, follow, SAID_MAX_BYTES } from './command.ts';
 import { cpuTime, pssBytes, title, withDescendants } from './processes.ts';
 
 export interface Measured {
@@ -51,9 +51,8 @@ export interface MeasureOptions {
   readonly memory: boolean;
 }
 
-/** Runs the command, output thrown away, with what earlier commands wrote already on the disk. */
+/** Runs the command, output thrown away. */
 export async function measure(command: Command, { daemon, memory }: MeasureOptions): Promise<Measured> {
-  run({ argv: ['sync'] });
   const before = daemonTimes(daemon);
   const clientBefore = cpuTime(process.pid).children;
   const [program, ...args] = command.argv;

@@ -1,11 +1,10 @@
 /**
  * The works that are measured, in groups that share repositories. Called by
  * bench.ts. Invariants: the tools take turns within each round, and another
- * begins each round; what is going to be read was read just before, so that the
- * page cache is as warm for one tool as for another (borg drops from it what it
- * has read, plakard writes past it); a repository that is measured was made in
- * this run; what a tool restores is compared with the original once for each
- * kind of data.
+ * begins each round; what is going to be read is in the page cache, for one tool
+ * as for another (borg drops from it what it has read, plakard writes past it);
+ * a repository that is measured was made in this run; what a tool restores is
+ * compared with the original once for each kind of data.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -87,6 +86,8 @@ interface Measuring {
 async function once(plan: Plan, { work, name, command, store, reads }: Measuring): Promise<void> {
   const runs = plan.results.of(work, name).measured;
   const memory = !QUICK.has(work) && runs.length === 0;
+  // so that nobody writes back what another wrote
+  run({ argv: ['sync'] });
   if (reads !== undefined) warm(reads);
   const measured = await measure(command, { daemon: store?.daemon, memory });
   runs.push(measured);
