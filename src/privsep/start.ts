@@ -53,7 +53,7 @@ const OWN_REQUESTS: readonly RequestRule[] = [
 export const EXEC_ARGUMENTS = ['--disable-sigusr1', '--v8-pool-size=1', '--max-semi-space-size=4'] as const;
 /**
  * Beyond these, for one whose start is awaited: the gigabytes that ref-napi declares when it is loaded, as bin/runtime
- * says, make it collect nothing meanwhile (70 ms of a push of nothing instead of 85). The others keep the garbage of
+ * says, make it collect nothing meanwhile (67 ms of a push of nothing instead of 85). The others keep the garbage of
  * pushes for less long without it: 20 MiB in all.
  */
 const AWAITED_ARGUMENTS = [
