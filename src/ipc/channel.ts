@@ -12,13 +12,14 @@
 
 import { assert, net } from '../builtin.ts';
 import { Failure, toWire } from '../error.ts';
+import { RELEASED_MIN_BYTES } from '../sys/release.ts';
 import { closeAll, socketpair } from '../sys/socket.ts';
 import { trace, tracing } from '../trace.ts';
 import { receiveBatch, refuseUnclaimed } from './batch.ts';
 import { FrameReader, type Header, PLAIN, QUERY, REPLY, writeHeader } from './frame.ts';
 import { Breach, ERROR, HEADER_BYTES, type MessageType, type Received } from './message.ts';
 import { Outgoing } from './outgoing.ts';
-import { decode, encode } from './payload.ts';
+import { decode, encode, encodeLong } from './payload.ts';
 import { PENDING_MAX, Queries } from './queries.ts';
 import type { Stream } from './stream.ts';
 
@@ -252,12 +253,13 @@ export class Channel {
     try {
       if (this.#state !== 'open') throw this.#error ?? new Failure('channel', '', { cause: 'closed' });
       assert(fds.length <= type.maxDescriptors, `${fds.length} descriptors with ${type.name}`);
-      const frame = encode(payload, HEADER_BYTES);
+      const long = type.maxBytes < RELEASED_MIN_BYTES ? undefined : encodeLong(payload, HEADER_BYTES);
+      const frame = long ?? encode(payload, HEADER_BYTES);
       if (frame.length - HEADER_BYTES > type.maxBytes)
         throw new Failure('encode', '', { cause: `${frame.length} bytes, over ${type.maxBytes}` });
       writeHeader(frame, type.number, flags, id, fds.length);
       this.#outgoing.admit(frame.length, fds.length);
-      this.#outgoing.send(frame, fds, type);
+      this.#outgoing.send(frame, fds, type, long !== undefined);
       if (tracing.ipc) this.#trace('to', type, flags, id, frame.length, fds.length);
     } catch (cause) {
       throw new Failure(`send ${type.name} to`, this.name, { cause });

@@ -5,10 +5,11 @@
  * Invariants: what is queued never exceeds its limit (one frame alone may); a
  * frame is written only after its descriptors were sent; descriptors that were
  * given to us are closed, whatever happens; of a secret frame nothing is left
- * here once it is written.
+ * here once it is written, nor of one that has memory of its own.
  */
 import fs from 'node:fs';
 import { Failure } from '../error.ts';
+import { release } from '../sys/release.ts';
 import { closeAll, duplicate } from '../sys/socket.ts';
 import { sendBatch } from './batch.ts';
 import type { MessageType } from './message.ts';
@@ -68,6 +69,8 @@ export class Outgoing {
   #ready: Buffer[] = [];
   /** Those among what is ready or waiting that are overwritten once they are written. */
   readonly #secret = new Set<Buffer>();
+  /** Those whose memory is given back then. */
+  readonly #own = new Set<Buffer>();
   readonly #waiting: Waiting[] = [];
   #waitingDescriptors = 0;
   #retry: NodeJS.Timeout | undefined;
@@ -125,9 +128,13 @@ export class Outgoing {
       throw new Failure('queue', '', { cause: 'descriptors are not read by the peer', kind: 'busy' });
   }
 
-  /** Sends a frame, after `admit`. The caller keeps its `fds`; they are sent, or duplicated, before this returns. */
-  send(frame: Buffer, fds: readonly number[], { secret, prompt }: Way = PLAIN): void {
+  /**
+   * Sends a frame, after `admit`; `isOwn` where nothing else is in its memory. The caller keeps its `fds`; they are
+   * sent, or duplicated, before this returns.
+   */
+  send(frame: Buffer, fds: readonly number[], { secret, prompt }: Way = PLAIN, isOwn = false): void {
     if (secret) this.#secret.add(frame);
+    if (isOwn) this.#own.add(frame);
     const sequence = this.#sequence;
     if (this.#waiting.length > 0 || (fds.length > 0 && !sendBatch(this.#descriptors, sequence, fds)))
       this.#hold(frame, sequence, fds);
@@ -180,6 +187,7 @@ export class Outgoing {
         this.#socket.write(part, () => {
           // short ones were copied together
           if (secret) for (const each of [...frames, ...parts]) each.fill(0);
+          if (this.#own.size > 0) for (const frame of frames) if (this.#own.delete(frame)) release(frame);
           this.#written(bytes);
         });
     });
@@ -239,6 +247,7 @@ export class Outgoing {
     for (const { fds } of this.#waiting.splice(0)) closeAll(fds);
     this.#ready = [];
     for (const frame of this.#secret) frame.fill(0);
+    this.#own.clear();
     fs.closeSync(this.#descriptors);
     this.#wake();
   }

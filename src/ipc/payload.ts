@@ -9,6 +9,7 @@
 // not all of msgpackr: its native decoder of strings is not for bytes of others
 import { Packr, RESERVE_START_SPACE, Unpackr } from 'msgpackr/pack';
 import { Failure } from '../error.ts';
+import { RELEASED_MIN_BYTES } from '../sys/release.ts';
 
 /** How deep lists and records nest. */
 const DEPTH_MAX = 16;
@@ -19,6 +20,36 @@ const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
 /** The payload's bytes, behind `headBytes` (at most 255) for the caller to fill. Nothing overwrites them later. */
 export function encode(payload: unknown, headBytes: number): Buffer {
   return packr.pack(payload, RESERVE_START_SPACE + headBytes);
+}
+
+/** More than the encoder wants to be free when it begins, and than names and numbers beside long buffers take. */
+const AROUND_BYTES = 4096;
+/** What the encoder writes to, of many payloads one behind the other. */
+const SHARED_BYTES = 8192;
+
+/**
+ * As `encode`, where most of it is buffers, in memory of its own; undefined
+ * where they are too short for that. The encoder by itself takes four times
+ * what does not fit where it is.
+ */
+export function encodeLong(payload: unknown, headBytes: number): Buffer | undefined {
+  const bytes = bufferBytes(payload);
+  if (bytes < RELEASED_MIN_BYTES) return undefined;
+  packr.useBuffer(Buffer.allocUnsafeSlow(headBytes + bytes + AROUND_BYTES));
+  try {
+    return encode(payload, headBytes);
+  } finally {
+    packr.useBuffer(Buffer.allocUnsafeSlow(SHARED_BYTES));
+  }
+}
+
+/** The bytes of the buffers in a payload. */
+function bufferBytes(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  if (Buffer.isBuffer(value)) return value.length;
+  let bytes = 0;
+  for (const each of Object.values(value)) bytes += bufferBytes(each);
+  return bytes;
 }
 
 /** The value in `bytes`; a Failure if they are not one. Buffers in it are views of `bytes`. */

@@ -58,6 +58,7 @@ import {
   SegmentCodec,
   SegmentCompressor,
 } from '../repository/segment.ts';
+import { release } from '../sys/release.ts';
 import { SEALED_READ_SLOTS, SEALED_WORKER_SLOTS, slotRange } from './rings.ts';
 
 /** What the parent configures a worker with. */
@@ -195,6 +196,8 @@ class Worker {
       const sealer = this.#epochs.of(epoch, purpose);
       const sealed = sealPadded(sealer, data, associatedData(this.#repository, bound, name));
       peer.reply(message, OBJECT, { data: sealed, epoch });
+      release(sealed);
+      release(data);
     });
     peer.handler(OPEN_OBJECTS, (message: Received<PayloadOf<typeof OPEN_OBJECTS.shape>>) => {
       const { kind, objects } = message.payload;

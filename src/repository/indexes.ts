@@ -6,6 +6,7 @@
  */
 import type { Backend } from '../backends/objects.ts';
 import { headerEpoch } from '../keys/frame.ts';
+import { release } from '../sys/release.ts';
 import {
   decodeIndex,
   encodeIndex,
@@ -151,6 +152,8 @@ export class Indexes {
     const epoch = this.#options.epoch();
     const sealed = await codec.sealIndex('index', name, plaintext, epoch);
     await backend.put('index', name, frameIndex(sealed, epoch));
+    release(sealed);
+    release(plaintext);
     this.epochs.set(name, epoch);
     this.#note(name, packs);
   }

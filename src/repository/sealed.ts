@@ -15,6 +15,7 @@ import { Failure } from '../error.ts';
 import { FORMAT } from '../keys/frame.ts';
 import { SEAL_OVERHEAD_BYTES } from '../keys/overhead.ts';
 import type { Sealer } from '../keys/seal.ts';
+import { release } from '../sys/release.ts';
 import { isZero, padme, zeros } from './padding.ts';
 
 export const SEALED_SEGMENT = 1;
@@ -50,7 +51,10 @@ export function sealPadded(sealer: Sealer, plaintext: Buffer, aad: Buffer): Buff
   length.writeUInt32LE(plaintext.length);
   const padding = zeros(sealed.length - SEAL_OVERHEAD_BYTES - LENGTH_BYTES - plaintext.length);
   sealer.sealPiecesInto([length, plaintext, padding], aad, sealed, 0);
-  if (!openPadded(sealer, sealed, aad).equals(plaintext))
+  const opened = openPadded(sealer, sealed, aad);
+  const isSame = opened.equals(plaintext);
+  release(opened);
+  if (!isSame)
     throw new Failure('seal', '', {
       cause: 'it does not open to what was sealed',
       remedy: 'test this machine’s memory',

@@ -11,6 +11,7 @@ import type { Backend, ObjectWriter } from '../backends/objects.ts';
 import { Failure } from '../error.ts';
 import { CHUNK_ID_BYTES, FIRST_EPOCH } from '../keys/derive.ts';
 import { encodeHeader, MAGIC } from '../keys/frame.ts';
+import { release } from '../sys/release.ts';
 import {
   LISTING_MAX_BYTES,
   PACK_SEGMENTS_MAX,
@@ -301,7 +302,7 @@ export class Store {
   }
 
   #growTable(more: number): void {
-    const larger = IdTable.create(this.#options.allocate(tableSizeFor(this.#table.count * 2 + more)));
+    const larger = IdTable.create(this.#options.allocate(tableSizeFor(this.#table.count + more)));
     this.#table.copyTo(larger);
     this.#table = larger;
     this.#options.onTable?.(larger.buffer);
@@ -385,10 +386,13 @@ export class Store {
     const footer = encodeFooter(segments);
     decodeFooter(footer, name, end);
     const sealed = await this.codec.sealIndex('footer', name, footer, epoch);
+    const footerLength = sealed.length;
     await writer.write(sealed);
-    await writer.write(encodeTrailer(sealed.length));
+    release(sealed);
+    release(footer);
+    await writer.write(encodeTrailer(footerLength));
     const packBytes = writer.sizeBytes;
-    if (packBytes !== end + sealed.length + PACK_TRAILER_BYTES)
+    if (packBytes !== end + footerLength + PACK_TRAILER_BYTES)
       throw new Failure('write pack', name, { cause: 'something was written behind its end' });
     await writer.commit(name);
     this.segments.setPackBytes(pack.number, packBytes);

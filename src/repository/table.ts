@@ -251,6 +251,11 @@ export class PendingTable {
     return this.#table.lookup(id, offset) >= 0;
   }
 
+  /** Takes all of them out; the memory stays, for as many others. */
+  clear(): void {
+    this.#table = IdTable.create(this.#table.buffer.fill(0));
+  }
+
   /** Calls `visit` with the first TABLE_ID_BYTES of each id, in a buffer that is used again, and its number. */
   each(visit: (id: Buffer, value: number) => void): void {
     this.#table.each(visit);
@@ -260,7 +265,7 @@ export class PendingTable {
   add(id: Buffer, offset = 0, value = 0): boolean {
     if (this.#table.needsGrowth()) {
       const old = this.#table;
-      this.#table = IdTable.create(Buffer.alloc(tableSizeFor(2 * old.count)));
+      this.#table = IdTable.create(Buffer.alloc(tableSizeFor(old.count)));
       old.copyTo(this.#table);
     }
     return this.#table.insert(id, offset, value);

@@ -267,6 +267,42 @@ describe('endings', () => {
   });
 });
 
+describe('memory', () => {
+  test('of a long message nothing is left once it is written, of a short one all that others may be in', async () => {
+    const written: Buffer[] = [];
+    let confirmed = 0;
+    const stream: ChannelOptions['stream'] = (fd) => {
+      const pooled = pooledStream(fd);
+      const write = pooled.write.bind(pooled);
+      pooled.write = (bytes, done) => {
+        written.push(bytes);
+        write(bytes, () => {
+          done?.();
+          confirmed++;
+        });
+      };
+      return pooled;
+    };
+    const [a, b] = pair(undefined, { stream });
+    const ended = [a.dispatch(), b.dispatch()];
+    b.handler(types.ECHO, (message) => b.reply(message, types.ECHOED, message.payload));
+    for (const size of [1 << 20, 1000]) {
+      const data = Buffer.alloc(size, 1);
+      const { payload } = await a.query(types.ECHO, { n: size, data }, types.ECHOED);
+      assert.ok(payload.data.equals(data));
+      assert.equal(data.length, size);
+      // what b wrote may come to a before the thread that wrote it comes back
+      while (confirmed < written.length) await new Promise(setImmediate);
+    }
+    assert.deepEqual(
+      written.map(({ length }) => length > 0),
+      [false, false, true, true],
+    );
+    a.close();
+    await Promise.all(ended);
+  });
+});
+
 describe('a peer that never reads', () => {
   test('the queue is bounded, and a producer that waits for room is held back', async () => {
     const other = startOther('deaf', { queueMaxBytes: 1 << 20 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pack } from 'msgpackr';
 import { Failure } from '../../src/error.ts';
-import { decode, encode, isPlain } from '../../src/ipc/payload.ts';
+import { decode, encode, encodeLong, isPlain } from '../../src/ipc/payload.ts';
 
 const SAMPLES: readonly unknown[] = [
   {},
@@ -39,6 +39,24 @@ describe('payload', () => {
     frames.forEach((frame, i) => {
       assert.deepEqual(decode(frame.subarray(16)), { i, data: Buffer.alloc(i % 100, i) });
     });
+  });
+
+  test('what is long is encoded to memory of its own, of its size, and what comes after it elsewhere', () => {
+    const data = Buffer.alloc(1 << 20, 7);
+    const samples = [{ data }, { list: [{ data, name: 'one' }, { data: undefined }, { data }] }];
+    for (const sample of samples) {
+      const before = encode({ before: 1 }, 16);
+      const frame = encodeLong(sample, 16);
+      assert.ok(frame !== undefined);
+      const after = encode({ after: 1 }, 16);
+      assert.notEqual(frame.buffer, before.buffer);
+      assert.notEqual(frame.buffer, after.buffer);
+      assert.ok(frame.buffer.byteLength <= frame.length + 4096, `${frame.buffer.byteLength}`);
+      assert.deepEqual(frame.subarray(16), encode(sample, 16).subarray(16));
+      assert.deepEqual(decode(before.subarray(16)), { before: 1 });
+      assert.deepEqual(decode(after.subarray(16)), { after: 1 });
+    }
+    assert.equal(encodeLong({ data: data.subarray(0, 100_000), text: 'x'.repeat(200_000) }, 16), undefined);
   });
 
   test('every truncation, and anything behind, is refused', () => {

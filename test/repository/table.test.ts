@@ -112,6 +112,13 @@ describe('IdTable', () => {
       assert.equal(tableFor(chunks).needsGrowth(chunks), false);
   });
 
+  test('one that is full is followed by one of twice its size', () => {
+    const table = tableFor(1000);
+    const { capacity } = table;
+    const chunks = Math.floor(0.7 * capacity);
+    assert.equal(tableFor(chunks).capacity, 2 * capacity);
+  });
+
   test('buffers that hold no table are refused', () => {
     assert.throws(() => new IdTable(Buffer.alloc(10)), { name: 'Failure' });
     assert.throws(() => new IdTable(Buffer.alloc(tableSizeFor(0))), { name: 'Failure' });
@@ -162,5 +169,16 @@ describe('PendingTable', () => {
     for (let i = 0; i < 20_000; i++) assert.equal(pending.has(ids, 32 * i), true);
     assert.equal(pending.add(ids, 32 * 7), false);
     assert.equal(pending.has(randomBytes(32)), false);
+  });
+
+  test('has nothing of what was there when it is cleared, and takes as much again', () => {
+    const pending = new PendingTable();
+    const ids = randomBytes(32 * 2000);
+    for (let i = 0; i < 2000; i++) pending.add(ids, 32 * i, i);
+    pending.clear();
+    assert.equal(pending.count, 0);
+    for (let i = 0; i < 2000; i++) assert.equal(pending.has(ids, 32 * i), false);
+    for (let i = 0; i < 2000; i++) assert.equal(pending.add(ids, 32 * i, i), true);
+    assert.equal(pending.count, 2000);
   });
 });

@@ -266,9 +266,11 @@ export class SegmentStore {
   /** Lets go of ids that have certainly arrived, so that memory stays bounded in the longest push. */
   #turn(): void {
     for (const sequence of this.#underWay) if (sequence <= this.#olderSequence) return;
+    const spent = this.#older;
     this.#older = this.#pending;
     this.#olderSequence = this.#sequence;
-    this.#pending = new PendingTable();
+    spent.clear();
+    this.#pending = spent;
   }
 
   /** The segment is in a pack and in the table. */
