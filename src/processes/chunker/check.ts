@@ -4,8 +4,10 @@
  * verified), full (every pack is, footers and orphans too) and sample (as fast,
  * and a part of all packs is read, another each time). Runs in the chunker,
  * which can recompute ids. Goes on behind every problem, and names for each the
- * object and the paths that it touches.
+ * object and the paths that it touches. What is read whoever refers to it is
+ * read while references are followed, as crypto would have nothing to do.
  */
+import { setImmediate } from 'node:timers/promises';
 import { describe, Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { PayloadOf } from '../../ipc/shape.ts';
@@ -43,9 +45,13 @@ export interface CheckRequest {
   readonly runs: number | undefined;
 }
 
-/** Slots that are left to others while segments are verified. */
-const SLOTS_LEFT = 2;
+/** Slots that are left while segments are verified: to others, and to the nodes of trees. */
+const SLOTS_LEFT = 4;
+/** Following references makes way to what has arrived of segments. */
+const FOLLOW_TURN_MS = 2;
 const PROGRESS_MS = 200;
+/** More than is ever told of segments. */
+const REASONS_MAX = 4096;
 const NOTES_MAX = 64;
 const NOTE_MAX_CHARS = 1024;
 
@@ -90,11 +96,17 @@ export class Check {
   /** name of the pack that each segment is in */
   readonly #packs: string[] = [];
   readonly #quarantined = new Set<string>();
-  readonly #damagedSegments = new Set<number>();
+  /** segments that could not be read, by ordinal, and why, of as many as can be told */
+  readonly #damagedSegments = new Map<number, string>();
+  /** the packs that they are in */
+  readonly #unreadablePacks = new Set<string>();
   /** the pack that is missing, by the beginnings of the ids of its chunks */
   readonly #missing = new Map<string, string>();
   readonly #notes: string[] = [];
   #cancelled = false;
+  /** what one of two things at a time failed by: the other ends */
+  #failed: unknown;
+  #followedMs = 0;
   #indexedChunks = 0;
   #packsChecked = 0;
   #chunks = 0;
@@ -111,6 +123,7 @@ export class Check {
 
   #checkCancelled(): void {
     if (this.#cancelled) throw new Failure('check', '', { cause: 'interrupted', kind: 'interrupted' });
+    if (this.#failed !== undefined) throw this.#failed;
   }
 
   async run(request: CheckRequest): Promise<Checked> {
@@ -126,15 +139,17 @@ export class Check {
     // single snapshots do not need all of the index
     await this.#askStorage(depth === 'full' || depth === 'sample');
     await this.#verifyPacks((name) => isFull || isTurn(name, 0, runs, turn));
+    const ofPacks = this.#segmentsOf((name, position) => isFull || isTurn(name, position, runs, turn));
     const wanted = new Set<number>();
-    const checker = await this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted);
+    const [checker] = await this.#both(
+      this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted),
+      this.#verifySegments(ofPacks),
+    );
     this.seen = checker.seen;
-    for (const [name, ordinals] of this.segments)
-      for (const [position, ordinal] of ordinals.entries())
-        if (!this.#quarantined.has(name) && (isFull || isTurn(name, position, runs, turn)))
-          wanted.add(ordinal);
+    for (const ordinal of ofPacks) wanted.delete(ordinal);
     if (depth === 'fast') this.#chunks = checker.report.chunks;
     else await this.#verifySegments([...wanted].sort((a, b) => a - b));
+    this.#tellUnreadable();
     await this.#namePaths(snapshots);
     for (const finding of this.#findings) this.#parts.onFinding(finding);
     if (runs !== undefined) await memory.turned(runs);
@@ -154,6 +169,25 @@ export class Check {
       notes: this.#notes.slice(0, NOTES_MAX).map((note) => note.slice(0, NOTE_MAX_CHARS)),
       durationMs: now() - startedMs,
     };
+  }
+
+  /** Both at the same time; when one fails the other is ended first, as neither may go on behind the check. */
+  async #both<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+    const heard = [one, other].map((each) =>
+      each.catch((error: unknown) => {
+        this.#failed ??= error;
+      }),
+    );
+    await Promise.all(heard);
+    return Promise.all([one, other]);
+  }
+
+  /** The segments of packs that are not set aside which `isWanted` says, in their order. */
+  #segmentsOf(isWanted: (pack: string, position: number) => boolean): number[] {
+    const wanted = [...this.segments].flatMap(([name, ordinals]) =>
+      this.#quarantined.has(name) ? [] : ordinals.filter((_, position) => isWanted(name, position)),
+    );
+    return wanted.sort((a, b) => a - b);
   }
 
   /** Those that are named, or all; a header that cannot be opened is damage. */
@@ -226,8 +260,13 @@ export class Check {
         if (ordinal >= 0) wanted?.add(ordinal);
         return ordinal >= 0;
       },
-      read: ({ kind, id, length }) => {
+      read: async ({ kind, id, length }) => {
         this.#checkCancelled();
+        const nowMs = this.#parts.now();
+        if (nowMs - this.#followedMs > FOLLOW_TURN_MS) {
+          await setImmediate();
+          this.#followedMs = this.#parts.now();
+        }
         return fetcher.get(kind, id, length);
       },
       references,
@@ -296,10 +335,18 @@ export class Check {
       if (!(error instanceof Failure) || error.kind !== 'damaged') throw error;
       // a cleanup has removed it meanwhile: nothing is found there any more
       if (!fetcher.isUsed(ordinal)) return;
-      this.#damagedSegments.add(ordinal);
+      const why = this.#damagedSegments.size < REASONS_MAX ? describe(error) : 'it cannot be read';
+      this.#damagedSegments.set(ordinal, why);
+      this.#unreadablePacks.add(this.#packs[ordinal] ?? '?');
+    }
+  }
+
+  /** In their order, however they were read. */
+  #tellUnreadable(): void {
+    for (const [ordinal, why] of [...this.#damagedSegments].sort(([a], [b]) => a - b)) {
       const name = this.#packs[ordinal] ?? '?';
       this.damage.packs.add(name);
-      this.#findings.add(`packs/${name}`, `segment ${ordinal}: ${describe(error)}`);
+      this.#findings.add(`packs/${name}`, `segment ${ordinal}: ${why}`);
     }
   }
 
@@ -333,7 +380,7 @@ export class Check {
       bytesExpected: undefined,
       filesExpected: undefined,
       storedBytes: 0,
-      problems: this.#findings.count,
+      problems: this.#findings.count + this.#unreadablePacks.size,
     });
   }
 }
