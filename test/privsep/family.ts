@@ -59,8 +59,7 @@ export function scanner(family: Family, source = 'home'): Declaration {
     .chroot(family.path('source'))
     .profile('scanner')
     .capabilities('CAP_DAC_READ_SEARCH')
-    .mayTalkTo('chunker', 'control')
-    .startsAtOnce();
+    .mayTalkTo('chunker', 'control');
 }
 
 export function chunker(family: Family, group = 'local'): Declaration {

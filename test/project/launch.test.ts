@@ -95,6 +95,11 @@ describe('the launchers', () => {
 
   test('nobody can open a debugger with a signal', () => {
     assert.ok(launch(path.join(tree, 'bin/plakard')).flags.includes('--disable-sigusr1'));
+    // else what ref-napi declares has everything collected again and again
+    for (const program of ['plakard', 'plakarctl'])
+      assert.ok(
+        launch(path.join(tree, 'bin', program)).flags.includes('--external-memory-accounted-in-global-limit'),
+      );
   });
 
   test('without src, dist is what runs', () => {
