@@ -302,10 +302,8 @@ export class Store {
   }
 
   #growTable(more: number): void {
-    const larger = IdTable.create(this.#options.allocate(tableSizeFor(this.#table.count + more)));
-    this.#table.copyTo(larger);
-    this.#table = larger;
-    this.#options.onTable?.(larger.buffer);
+    this.#table = this.#table.grown(more, this.#options.allocate);
+    this.#options.onTable?.(this.#table.buffer);
   }
 
   /**

@@ -227,11 +227,13 @@ export class IdTable {
     }
   }
 
-  /** Adds every chunk of this table to `other`, which has the room; removed entries stay behind. */
-  copyTo(other: IdTable): void {
+  /** The same chunks with room for `more`, in memory that `allocate` gives, zeroed; removed entries stay behind. */
+  grown(more: number, allocate: (bytes: number) => Buffer): IdTable {
+    const larger = IdTable.create(allocate(tableSizeFor(this.count + more)));
     this.each((id, ordinal, marked) => {
-      other.insert(id, 0, ordinal, marked);
+      larger.insert(id, 0, ordinal, marked);
     });
+    return larger;
   }
 }
 
@@ -263,11 +265,7 @@ export class PendingTable {
 
   /** Adds an id with a number up to ORDINAL_MAX; false where it is there already. */
   add(id: Buffer, offset = 0, value = 0): boolean {
-    if (this.#table.needsGrowth()) {
-      const old = this.#table;
-      this.#table = IdTable.create(Buffer.alloc(tableSizeFor(old.count)));
-      old.copyTo(this.#table);
-    }
+    if (this.#table.needsGrowth()) this.#table = this.#table.grown(1, Buffer.alloc);
     return this.#table.insert(id, offset, value);
   }
 }

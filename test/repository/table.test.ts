@@ -83,11 +83,7 @@ describe('IdTable', () => {
       const i = Math.floor(Math.random() * 4000);
       const known = model.get(i);
       if (Math.random() < 0.6) {
-        if (table.needsGrowth()) {
-          const larger = tableFor(table.count * 2);
-          table.copyTo(larger);
-          table = larger;
-        }
+        if (table.needsGrowth()) table = table.grown(1, Buffer.alloc);
         assert.equal(table.insert(ids, 32 * i, step), known === undefined);
         if (known === undefined) model.set(i, step);
       } else if (known !== undefined) {
@@ -112,11 +108,15 @@ describe('IdTable', () => {
       assert.equal(tableFor(chunks).needsGrowth(chunks), false);
   });
 
-  test('one that is full is followed by one of twice its size', () => {
+  test('one that is full grows to twice its size', () => {
     const table = tableFor(1000);
-    const { capacity } = table;
-    const chunks = Math.floor(0.7 * capacity);
-    assert.equal(tableFor(chunks).capacity, 2 * capacity);
+    const ids = randomBytes(32 * table.capacity);
+    let inserted = 0;
+    while (!table.needsGrowth()) table.insert(ids, 32 * inserted, inserted++);
+    const grown = table.grown(1, Buffer.alloc);
+    assert.equal(grown.capacity, 2 * table.capacity);
+    assert.equal(grown.count, inserted);
+    for (let i = 0; i < inserted; i++) assert.equal(grown.lookup(ids, 32 * i), i);
   });
 
   test('buffers that hold no table are refused', () => {
