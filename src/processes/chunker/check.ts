@@ -104,7 +104,7 @@ export class Check {
   readonly #missing = new Map<string, string>();
   readonly #notes: string[] = [];
   #cancelled = false;
-  /** what one of two things at a time failed by: the other ends */
+  /** what one of several things at the same time failed by: the others end */
   #failed: unknown;
   #followedMs = 0;
   #indexedChunks = 0;
@@ -141,10 +141,9 @@ export class Check {
     await this.#verifyPacks((name) => isFull || isTurn(name, 0, runs, turn));
     const ofPacks = this.#segmentsOf((name, position) => isFull || isTurn(name, position, runs, turn));
     const wanted = new Set<number>();
-    const [checker] = await this.#both(
-      this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted),
-      this.#verifySegments(ofPacks),
-    );
+    const following = this.#followReferences(snapshots, depth === 'sample' ? undefined : wanted);
+    await this.#all([following, this.#verifySegments(ofPacks)]);
+    const checker = await following;
     this.seen = checker.seen;
     for (const ordinal of ofPacks) wanted.delete(ordinal);
     if (depth === 'fast') this.#chunks = checker.report.chunks;
@@ -171,15 +170,15 @@ export class Check {
     };
   }
 
-  /** Both at the same time; when one fails the other is ended first, as neither may go on behind the check. */
-  async #both<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
-    const heard = [one, other].map((each) =>
-      each.catch((error: unknown) => {
+  /** Waits for all; when one fails the others are ended first, as none may go on behind the check. */
+  async #all(works: readonly Promise<unknown>[]): Promise<void> {
+    const noted = works.map((work) =>
+      work.catch((error: unknown) => {
         this.#failed ??= error;
       }),
     );
-    await Promise.all(heard);
-    return Promise.all([one, other]);
+    await Promise.all(noted);
+    if (this.#failed !== undefined) throw this.#failed;
   }
 
   /** The segments of packs that are not set aside which `isWanted` says, in their order. */
@@ -316,8 +315,8 @@ export class Check {
         this.#report();
       }
     };
-    const ahead = this.#parts.fetcher.slots - SLOTS_LEFT;
-    await Promise.all(Array.from({ length: ahead }, work));
+    const ahead = Math.max(1, this.#parts.fetcher.slots - SLOTS_LEFT);
+    await this.#all(Array.from({ length: ahead }, work));
   }
 
   async #verifySegment(ordinal: number): Promise<void> {
