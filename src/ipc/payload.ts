@@ -46,7 +46,7 @@ export function encodeLong(payload: unknown, headBytes: number): Buffer | undefi
 /** The bytes of the buffers in a payload. */
 function bufferBytes(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 0;
-  if (Buffer.isBuffer(value)) return value.length;
+  if (ArrayBuffer.isView(value)) return value.byteLength;
   let bytes = 0;
   for (const each of Object.values(value)) bytes += bufferBytes(each);
   return bytes;

@@ -6,7 +6,6 @@
  * Invariant: a wall that the system cannot build is an error, never skipped.
  */
 import { closeSync } from 'node:fs';
-import { constants } from 'node:os';
 import process from 'node:process';
 import { Failure } from '../error.ts';
 import {
@@ -20,6 +19,9 @@ import {
 } from '../sys/process.ts';
 import { LIMITS, type LimitName } from './declare.ts';
 import { noRingsProgram, type Profile, profileProgram } from './seccomp.ts';
+
+/** Its number: node:os, which has it too, takes milliseconds of each start of a scanner. */
+const SIGKILL = 9;
 
 /** Makes the open `directory`, which the parent has chosen, the root directory; goes there, and closes it. */
 export function enterRoot(directory: number): void {
@@ -48,7 +50,7 @@ export function limit(limits: readonly { readonly name: LimitName; readonly valu
 export function close(profile: Profile, parent: number): void {
   setNoNewPrivs();
   setDumpable(false);
-  setParentDeathSignal(constants.signals.SIGKILL);
+  setParentDeathSignal(SIGKILL);
   if (process.ppid !== parent) throw new Failure('start', '', { cause: 'the parent died meanwhile' });
   try {
     installSeccomp(profileProgram(profile, process.pid), { tsync: true });

@@ -5,7 +5,7 @@
  */
 import { Failure } from '../error.ts';
 
-// asm-generic/errno.h, the same on x86-64 and arm64: node:os, which has them too, takes a millisecond of plakarctl's start
+// asm-generic/errno.h, the same on x86-64 and arm64: node:os, which has them too, takes a twelfth of a short command
 export const EPERM = 1;
 export const ENOENT = 2;
 export const EIO = 5;

@@ -5,8 +5,9 @@
  */
 
 /**
- * What is shorter is left to the collector. It is also more than a socket is
- * read by at once, so a message of this length has its memory for itself.
+ * What is shorter is left to the collector. It is also more than the daemon's
+ * sockets are read by at once, so a message of this length that has come to one
+ * of its processes has its memory for itself.
  */
 export const RELEASED_MIN_BYTES = 128 << 10;
 /** Of the memory of a buffer, what may lie beside it: a header, what was too much of a guess. */
