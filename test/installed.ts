@@ -60,7 +60,4 @@ export function forEveryone(file: string): string {
 }
 
 /** What bin/runtime gives every process for a quick start, where a test starts one itself. */
-export const RUNTIME_FLAGS = [
-  '--max-old-space-size=131072',
-  '--external-memory-accounted-in-global-limit',
-] as const;
+export const RUNTIME_FLAGS = ['--max-old-space-size=32768'] as const;

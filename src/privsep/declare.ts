@@ -47,6 +47,8 @@ export interface Declared {
   readonly settings: unknown;
   /** for a sign of life; the supervisor's own where undefined */
   readonly stallTimeoutMs: number | undefined;
+  /** whether somebody waits for it to start */
+  readonly isAwaited: boolean;
   readonly serve: Serve | undefined;
 }
 
@@ -74,6 +76,7 @@ export class Declaration {
   readonly #limits: Partial<Record<LimitName, number>> = { core: 0 };
   #settings: unknown;
   #stallTimeoutMs: number | undefined;
+  #isAwaited = false;
   #serve: Serve | undefined;
 
   constructor(role: string) {
@@ -150,6 +153,12 @@ export class Declaration {
     return this;
   }
 
+  /** Somebody waits each time that it starts: it begins sooner, and has some megabytes more. */
+  startsAtOnce(): this {
+    this.#isAwaited = true;
+    return this;
+  }
+
   /** What the parent answers this child: `serve` registers the handlers, at each start. */
   servedBy(serve: Serve): this {
     this.#serve = serve;
@@ -183,6 +192,7 @@ export class Declaration {
       limits: { ...this.#limits },
       settings: this.#settings,
       stallTimeoutMs: this.#stallTimeoutMs,
+      isAwaited: this.#isAwaited,
       serve: this.#serve,
     };
   }

@@ -439,6 +439,7 @@ export class Parent {
         .limit('nofile', 4096)
         .mayTalkTo('chunker')
         .settings(settings)
+        .startsAtOnce()
         .servedBy((broker) => this.#watching.serve(source.name, broker)),
     );
   }

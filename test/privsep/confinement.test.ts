@@ -180,6 +180,12 @@ describe('children that run', () => {
     assert.equal(await made.ask('storage local', 'settings'), settings);
     assert.equal(await made.ask('control', 'settings'), 'undefined');
   });
+
+  test('who starts at once has a runtime that does not collect meanwhile', async () => {
+    const option = /--external-memory-accounted-in-global-limit/;
+    assert.match(String(await made.ask('scanner home', 'options')), option);
+    assert.doesNotMatch(String(await made.ask('storage local', 'options')), option);
+  });
 });
 
 test('forbidden system calls kill, on main thread and pool', async () => {

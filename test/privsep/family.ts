@@ -59,7 +59,8 @@ export function scanner(family: Family, source = 'home'): Declaration {
     .chroot(family.path('source'))
     .profile('scanner')
     .capabilities('CAP_DAC_READ_SEARCH')
-    .mayTalkTo('chunker', 'control');
+    .mayTalkTo('chunker', 'control')
+    .startsAtOnce();
 }
 
 export function chunker(family: Family, group = 'local'): Declaration {

@@ -80,6 +80,7 @@ const setuidOnPool = (): Promise<number> =>
 const ACTIONS: Readonly<Record<string, Action>> = {
   work,
   ids: () => answer(`${process.getuid?.()}:${process.getgid?.()}`),
+  options: () => answer(process.execArgv.join(' ')),
   settings: (context) => answer(JSON.stringify(context.settings)),
   peers: (context, about) => answer([...context.peers(about).keys()].sort().join(' ')),
   call: (_, __, numbers) => answer('', raw(numbers)),

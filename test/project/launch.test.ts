@@ -97,13 +97,6 @@ describe('the launchers', () => {
     assert.ok(launch(path.join(tree, 'bin/plakard')).flags.includes('--disable-sigusr1'));
   });
 
-  test('nothing is collected because of what ref-napi declares', () => {
-    for (const program of ['plakard', 'plakarctl'])
-      assert.ok(
-        launch(path.join(tree, 'bin', program)).flags.includes('--external-memory-accounted-in-global-limit'),
-      );
-  });
-
   test('without src, dist is what runs', () => {
     fs.rmSync(path.join(tree, 'src'), { recursive: true });
     fs.mkdirSync(path.join(tree, 'dist'));

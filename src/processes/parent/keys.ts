@@ -200,6 +200,7 @@ export class RepositoryKeys {
         .profile('worker')
         .limit('nofile', WORKER_DESCRIPTORS_MAX)
         .mayComputeFor(KEYS_TIMEOUT_MS)
+        .startsAtOnce()
         .settings({ type }),
     );
     await supervisor.start([name]);
