@@ -18,9 +18,14 @@ const F_GET_SEALS = 1034;
 const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
+const PROT_NONE = 0;
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_SHARED = 1;
+const MAP_PRIVATE = 2;
+const MAP_FIXED = 0x10;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
 
 /** Longest name of a memfd, of memfd_create(2). */
 const NAME_MAX_BYTES = 249;
@@ -63,9 +68,75 @@ export function checkSealed(fd: number, minBytes: number): number {
   return size;
 }
 
+/** Of a WebAssembly.Memory. */
+const PAGE_BYTES = 64 << 10;
+const PAGES_MAX = 65_536;
+
+/** The part of WebAssembly that is used here, which the runtime's types leave to those of browsers. */
+interface PagedMemory {
+  readonly buffer: ArrayBuffer;
+  grow(pages: number): number;
+}
+interface Assembly {
+  readonly Memory: new (pages: { initial: number; maximum: number }) => PagedMemory;
+}
+const { Memory } = (globalThis as unknown as { WebAssembly: Assembly }).WebAssembly;
+
+interface Mapping {
+  readonly address: number;
+  /** whose pages it took the place of; none where it is on its own */
+  readonly memory?: PagedMemory;
+}
+
+/** What is mapped, by the buffer that `mapShared` returned. */
+const mappings = new WeakMap<Buffer, Mapping>();
+
 /**
- * Where the next mapping goes, if the kernel has nothing there: far from what it chooses by itself, and onwards
- * each time, so that no address is used again before the collector has forgotten what was there (see bufferAt).
+ * The first `lengthBytes` of `fd` as a Buffer that is the same memory in every
+ * process that maps it. Writing to a Buffer mapped for 'read' kills the process.
+ * The descriptor may be closed afterwards.
+ *
+ * It takes the place of pages of a WebAssembly.Memory, which is the one kind of
+ * memory that V8 takes from the kernel by the page, counts as what it is, and
+ * detaches when it is asked to. A pointer that ref-napi wraps counts as 1 GiB or
+ * more, which V8 answers with a collection of everything: a push of 100,000
+ * files, in which the table of chunks grows nine times, had seventeen.
+ */
+export function mapShared(fd: number, lengthBytes: number, access: 'read' | 'write'): Buffer {
+  if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 1 || lengthBytes > MAPPING_MAX_BYTES)
+    throw new Failure('map', `descriptor ${fd}`, { cause: `a length of ${lengthBytes} bytes` });
+  const protection = access === 'write' ? PROT_READ | PROT_WRITE : PROT_READ;
+  const pages = Math.ceil(lengthBytes / PAGE_BYTES);
+  return pages > PAGES_MAX
+    ? mapAnywhere(fd, lengthBytes, protection)
+    : mapInPlace(fd, lengthBytes, protection, pages);
+}
+
+function mapInPlace(fd: number, lengthBytes: number, protection: number, pages: number): Buffer {
+  const memory = pagesOf(fd, pages);
+  const buffer = Buffer.from(memory.buffer, 0, lengthBytes);
+  const address = addressOf(buffer);
+  check(
+    syscall(NUMBERS.mmap, address, lengthBytes, protection, MAP_SHARED | MAP_FIXED, fd, 0),
+    'mmap',
+    `descriptor ${fd}`,
+  );
+  mappings.set(buffer, { address, memory });
+  return buffer;
+}
+
+function pagesOf(fd: number, pages: number): PagedMemory {
+  try {
+    return new Memory({ initial: pages, maximum: pages });
+  } catch (cause) {
+    throw new Failure('map', `descriptor ${fd}`, { cause });
+  }
+}
+
+/**
+ * Where the next mapping of more than 4 GiB goes, if the kernel has nothing there: far from what it chooses by itself,
+ * and onwards each time, so that no address is used again before the collector has forgotten what was there (see
+ * bufferAt).
  */
 const PLACES_FROM = 0x1000_0000_0000;
 const PLACES_TO = 0x4000_0000_0000;
@@ -78,18 +149,8 @@ function nextPlace(lengthBytes: number): number {
   return from;
 }
 
-/** Addresses of what is mapped, by the buffer that `mapShared` returned. */
-const mappings = new WeakMap<Buffer, number>();
-
-/**
- * The first `lengthBytes` of `fd` as a Buffer that is the same memory in every
- * process that maps it. Writing to a Buffer mapped for 'read' kills the process.
- * The descriptor may be closed afterwards.
- */
-export function mapShared(fd: number, lengthBytes: number, access: 'read' | 'write'): Buffer {
-  if (!Number.isSafeInteger(lengthBytes) || lengthBytes < 1 || lengthBytes > MAPPING_MAX_BYTES)
-    throw new Failure('map', `descriptor ${fd}`, { cause: `a length of ${lengthBytes} bytes` });
-  const protection = access === 'write' ? PROT_READ | PROT_WRITE : PROT_READ;
+/** What is longer than a WebAssembly.Memory. */
+function mapAnywhere(fd: number, lengthBytes: number, protection: number): Buffer {
   const refused: number[] = [];
   try {
     while (refused.length < ADDRESSES_MAX) {
@@ -105,7 +166,7 @@ export function mapShared(fd: number, lengthBytes: number, access: 'read' | 'wri
       check(address, 'mmap', `descriptor ${fd}`);
       const buffer = bufferAt(address, lengthBytes);
       if (buffer !== undefined) {
-        mappings.set(buffer, address);
+        mappings.set(buffer, { address });
         return buffer;
       }
       refused.push(address);
@@ -133,11 +194,20 @@ function bufferAt(address: number, lengthBytes: number): Buffer | undefined {
 
 /** Ends a mapping. Every view of it has length 0 from then on, so that none can reach freed addresses. */
 export function unmap(buffer: Buffer): void {
-  const address = mappings.get(buffer);
-  if (address === undefined) throw new Failure('unmap', 'a buffer', { cause: 'it is not mapped' });
+  const mapping = mappings.get(buffer);
+  if (mapping === undefined) throw new Failure('unmap', 'a buffer', { cause: 'it is not mapped' });
+  const { address, memory } = mapping;
   const lengthBytes = buffer.length;
   mappings.delete(buffer);
-  if (buffer.buffer instanceof ArrayBuffer) buffer.buffer.transfer();
-  const result = syscall(NUMBERS.munmap, address, lengthBytes);
-  if (result < 0) throw errnoError(result, 'munmap', `${lengthBytes} bytes`);
+  let result: number;
+  if (memory === undefined) {
+    if (buffer.buffer instanceof ArrayBuffer) buffer.buffer.transfer();
+    result = syscall(NUMBERS.munmap, address, lengthBytes);
+  } else {
+    memory.grow(0); // which detaches
+    // the addresses stay V8's until it collects the memory: nothing else may come to lie there before
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    result = syscall(NUMBERS.mmap, address, lengthBytes, PROT_NONE, flags, -1, 0);
+  }
+  if (result < 0) throw errnoError(result, 'unmap', `${lengthBytes} bytes`);
 }

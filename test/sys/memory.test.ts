@@ -60,6 +60,33 @@ describe('shared memory', () => {
     fs.closeSync(fd);
   });
 
+  test('a mapping of more than 4 GiB, of which next to nothing is in use, is one like others', () => {
+    const sizeBytes = 2 ** 32 + SIZE_BYTES;
+    const fd = memfdCreate('test', sizeBytes);
+    const writer = mapShared(fd, sizeBytes, 'write');
+    const reader = mapShared(fd, sizeBytes, 'read');
+    fs.closeSync(fd);
+    assert.equal(reader.length, sizeBytes);
+    for (const at of [0, 2 ** 32 + 5, sizeBytes - 4]) {
+      writer.writeUInt32LE(at % 1_000_003, at);
+      assert.equal(reader.readUInt32LE(at), at % 1_000_003);
+    }
+    const view = reader.subarray(2 ** 32, 2 ** 32 + 8);
+    for (const each of [writer, reader]) unmap(each);
+    assert.deepEqual([writer.length, reader.length, view.length], [0, 0, 0]);
+    assert.throws(() => unmap(reader), Failure);
+  });
+
+  test('no mapping counts for more than it is, which the runtime would collect everything for', () => {
+    const fd = memfdCreate('test', SIZE_BYTES);
+    const before = process.memoryUsage().external;
+    const mapped = Array.from({ length: 16 }, () => mapShared(fd, SIZE_BYTES, 'read'));
+    fs.closeSync(fd);
+    const counted = process.memoryUsage().external - before;
+    for (const each of mapped) unmap(each);
+    assert.ok(counted < 64 << 20, `${counted} bytes are counted for 16 mappings of ${SIZE_BYTES}`);
+  });
+
   test('two hundred mappings come and go, with and without collection between', () => {
     setFlagsFromString('--expose-gc');
     const collect = runInNewContext('gc') as () => void;
