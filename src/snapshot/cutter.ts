@@ -1,57 +1,79 @@
 /**
- * The whole chunks of a buffer into a store and a file's list: what reading a
- * file and splitting a copied one anew have in common. Chunks are cut before
- * any is stored, as the ids of several take half of the time that they take one
- * by one. Allocates nothing.
+ * The next whole chunks of a buffer: what reading a file and splitting a copied
+ * one anew have in common. Several are cut before any is stored, as their ids
+ * together take half of the time that they take one by one. Allocates nothing.
  */
-import { type BulkStore, CHUNK_DATA, CHUNK_MAX_BYTES } from './chunks.ts';
 import type { ContentWriter } from './content.ts';
 import { NamedPieces } from './pieces.ts';
 import type { Splitter } from './splitter.ts';
 
-/** Chunks that are stored together: as many as a buffer of 8 MiB can have. */
+/** Chunks that are cut together: as many as a buffer of 8 MiB can have. */
 const TOGETHER_MAX = 32;
 
 export class ChunkCutter {
-  readonly #store: Pick<BulkStore, 'putAll'>;
-  readonly #splitter: Splitter;
-  readonly #cut = new NamedPieces(TOGETHER_MAX);
+  readonly splitter: Splitter;
+  /** What was cut since the last `begin`. */
+  readonly pieces = new NamedPieces(TOGETHER_MAX);
+  /** Of the chunk that `cut` ended before: its bytes, if it is whole and only did not fit; 0 where its end is not known. */
+  refused = 0;
+  /** how much of the chunk that `cut` ended before the splitter has seen, without finding its end */
+  #seen = 0;
+  #hash = 0;
 
-  constructor(store: Pick<BulkStore, 'putAll'>, splitter: Splitter) {
-    this.#store = store;
-    this.#splitter = splitter;
+  constructor(splitter: Splitter) {
+    this.splitter = splitter;
   }
 
   /**
-   * Stores whole chunks of the first `filled` bytes, all of them where the data
-   * has `ended`; returns how many bytes they took.
+   * Adds the chunks from `start` on, up to `filled`, that are whole (any is, where the data has `ended`) and that `fits`
+   * says may follow; returns where the last of them ends. What is behind that comes first the next time, unless it is
+   * of another file, before which `forget` is called.
    */
-  async take(buffer: Buffer, filled: number, ended: boolean, content: ContentWriter): Promise<number> {
-    let used = 0;
-    for (;;) {
-      used = this.#cutFrom(buffer, used, filled, ended);
-      if (this.#cut.count === 0) return used;
-      const storing = this.#store.putAll(CHUNK_DATA, this.#cut, this.#cut.ids);
-      if (storing !== undefined) await storing;
-      for (let i = 0; i < this.#cut.count; i++) {
-        const listing = content.data(this.#cut.lengths[i] as number, this.#cut.id(i));
-        if (listing !== undefined) await listing;
-      }
-    }
-  }
-
-  /** Finds the next chunks from `start` on; returns where the last ends. */
-  #cutFrom(buffer: Buffer, start: number, filled: number, ended: boolean): number {
-    const cut = this.#cut;
-    cut.begin(buffer);
+  cut(
+    buffer: Buffer,
+    start: number,
+    filled: number,
+    ended: boolean,
+    fits: (start: number, length: number) => boolean = always,
+  ): number {
+    const { pieces, splitter } = this;
     let at = start;
-    while (at < filled && cut.count < TOGETHER_MAX) {
-      const end = this.#splitter.cut(buffer, at, filled);
+    while (at < filled && pieces.count < TOGETHER_MAX) {
+      const whole = this.refused;
+      const end = whole > 0 ? at + whole : splitter.cut(buffer, at, filled, this.#seen, this.#hash);
       const length = end - at;
-      if (end === filled && !ended && length < CHUNK_MAX_BYTES) break;
-      cut.add(at, length);
+      if (whole === 0 && splitter.isOpen && !ended) {
+        this.#seen = length;
+        this.#hash = splitter.hash;
+        break;
+      }
+      this.refused = 0;
+      this.#seen = 0;
+      if (!fits(at, length)) {
+        this.refused = length;
+        break;
+      }
+      pieces.add(at, length);
       at = end;
     }
     return at;
   }
+
+  /** What is cut next is of another file. */
+  forget(): void {
+    this.#seen = 0;
+    this.refused = 0;
+  }
+
+  /** Adds what was cut to a file's list. */
+  async list(content: ContentWriter): Promise<void> {
+    for (let i = 0; i < this.pieces.count; i++) {
+      const listing = content.data(this.pieces.lengths[i] as number, this.pieces.id(i));
+      if (listing !== undefined) await listing;
+    }
+  }
+}
+
+function always(): boolean {
+  return true;
 }

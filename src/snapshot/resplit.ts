@@ -4,7 +4,7 @@
  * split. Invariant: the chunks are those that a push of the same file gives:
  * what is between two holes is split by itself.
  */
-import { type BulkStore, CHUNK_MAX_BYTES } from './chunks.ts';
+import { type BulkStore, CHUNK_DATA, CHUNK_MAX_BYTES } from './chunks.ts';
 import type { ContentWriter } from './content.ts';
 import { ChunkCutter } from './cutter.ts';
 import type { Splitter } from './splitter.ts';
@@ -13,12 +13,14 @@ import type { Splitter } from './splitter.ts';
 const BUFFER_BYTES = 2 * CHUNK_MAX_BYTES;
 
 export class Resplitter {
+  readonly #store: BulkStore;
   readonly #cutter: ChunkCutter;
   #buffer: Buffer | undefined;
   #filled = 0;
 
   constructor(store: BulkStore, splitter: Splitter) {
-    this.#cutter = new ChunkCutter(store, splitter);
+    this.#store = store;
+    this.#cutter = new ChunkCutter(splitter);
   }
 
   /** Room for the next `length` bytes, at most CHUNK_MAX_BYTES, which count as written when `added` is called. */
@@ -40,11 +42,21 @@ export class Resplitter {
   /** Forgets what is left of a file that is given up. */
   drop(): void {
     this.#filled = 0;
+    this.#cutter.forget();
   }
 
   async #split(buffer: Buffer, ended: boolean, content: ContentWriter): Promise<void> {
     const filled = this.#filled;
-    const start = await this.#cutter.take(buffer, filled, ended, content);
+    const { pieces } = this.#cutter;
+    let start = 0;
+    for (;;) {
+      pieces.begin(buffer);
+      start = this.#cutter.cut(buffer, start, filled, ended);
+      if (pieces.count === 0) break;
+      const storing = this.#store.putAll(CHUNK_DATA, pieces, pieces.ids);
+      if (storing !== undefined) await storing;
+      await this.#cutter.list(content);
+    }
     buffer.copyWithin(0, start, filled);
     this.#filled = filled - start;
   }

@@ -60,6 +60,8 @@ export function cutMasks(normal: number): { before: number; after: number } {
 
 export class Splitter {
   readonly sizes: ChunkSizes;
+  /** Whether the chunk that `cut` found last may go on. */
+  isOpen = false;
   readonly #gear: Gear;
   readonly #window: Uint8Array;
   readonly #before: number;
@@ -84,19 +86,28 @@ export class Splitter {
   }
 
   /**
-   * Where the chunk that begins at `start` ends, at most at `end`. If that is `end`, and the chunk is shorter than
-   * `max`, and the file goes on, the caller reads on and asks again with more.
+   * Where the chunk that begins at `start` ends, at most at `end`. If that is for nothing but that the bytes end there,
+   * it `isOpen`: where the file goes on, the caller reads on and asks again with more. The bytes that were `seen` are
+   * not looked at again then, if it says what `hash` was.
    */
-  cut(buffer: Uint8Array, start: number, end: number): number {
+  cut(buffer: Uint8Array, start: number, end: number, seen = 0, hash = 0): number {
     const { min, normal, max } = this.sizes;
+    this.isOpen = end - start < max;
     if (end - start <= min) return end;
-    this.#gear.hash.value = 0;
+    this.#gear.hash.value = seen <= min ? 0 : hash;
+    const from = start + Math.max(min, seen);
     const normalEnd = Math.min(start + normal, end);
-    const found = this.#scan(buffer, start + min, normalEnd, this.#before);
-    if (found >= 0) return found;
     const maxEnd = Math.min(start + max, end);
-    const later = this.#scan(buffer, normalEnd, maxEnd, this.#after);
-    return later >= 0 ? later : maxEnd;
+    let found = this.#scan(buffer, from, normalEnd, this.#before);
+    if (found < 0) found = this.#scan(buffer, Math.max(from, normalEnd), maxEnd, this.#after);
+    if (found < 0) return maxEnd;
+    this.isOpen = false;
+    return found;
+  }
+
+  /** Of the bytes that `cut` looked at last. */
+  get hash(): number {
+    return this.#gear.hash.value;
   }
 
   /** Goes on from `from`: just behind the first byte where the masked hash is 0, or -1 if there is none. */

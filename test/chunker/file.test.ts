@@ -165,6 +165,49 @@ describe('FileReader', () => {
     assert.ok(peers.store.totals.chunks - chunks <= 3);
   });
 
+  test('large files are split as a splitter does that sees all of them, wherever in a segment they begin', async () => {
+    const sizes = [300_000, 1 << 20, 3 << 20, 4 << 20, 5_000_000, 9_999_999, 25 << 20];
+    // in front of each: nothing, much of a segment, and all but what no chunk fits into
+    const before = [0, 100, 1_500_000, 2_900_000, (3 << 20) - 100];
+    for (const [i, length] of sizes.entries()) {
+      // zeros among them are chunks of the greatest size
+      const data = Buffer.concat([randomBytes(length), Buffer.alloc((i % 2) * 9_000_000), randomBytes(10)]);
+      const file = write(`split ${i}`, data);
+      for (const bytes of before) {
+        await peers.store.flush(peers.store.generation);
+        for (let rest = bytes; rest > 0; rest -= 250_000)
+          await peers.store.put(CHUNK_DATA, randomBytes(Math.min(rest, 250_000)), Buffer.alloc(32));
+        const { parts, bytes: back } = await roundTrip(file, data.length, false);
+        const expected: number[] = [];
+        for (let at = 0; at < data.length; ) {
+          const end = splitter.cut(data, at, data.length);
+          expected.push(end - at);
+          at = end;
+        }
+        assert.ok(back.equals(data));
+        assert.deepEqual(
+          parts.map((part) => part.length),
+          expected,
+        );
+      }
+    }
+  });
+
+  test('of a large file that is known in part, the rest is stored once', async () => {
+    const data = randomBytes(20 << 20);
+    await roundTrip(write('some', data.subarray(5_000_000, 12_000_000)), 7_000_000, false);
+    const { addedBytes } = peers.store.totals;
+    const { bytes, parts } = await roundTrip(write('all', data), data.length, false);
+    assert.ok(bytes.equals(data));
+    const ids = new Set(parts.map((part) => part.data?.toString('latin1', 0, 64)));
+    assert.equal(ids.size, parts.length);
+    const added = peers.store.totals.addedBytes - addedBytes;
+    assert.ok(added < data.length - 3_000_000, `${added} bytes were added`);
+    const { chunks } = peers.store.totals;
+    assert.ok((await roundTrip(write('again', data), data.length, false)).bytes.equals(data));
+    assert.equal(peers.store.totals.chunks, chunks);
+  });
+
   test('a file that grew after it was looked at is read to its end', async () => {
     const data = randomBytes(900_000);
     const { bytes } = await roundTrip(write('grown', data), 300_000, false);

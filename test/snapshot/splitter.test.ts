@@ -115,6 +115,31 @@ describe('splitter', () => {
     assert.deepEqual(ends, boundaries(splitter, data));
   });
 
+  test('what was seen need not be looked at again, wherever it ended', () => {
+    const splitter = new Splitter(gear, SMALL);
+    const data = stream('seen', 30_000);
+    const expected = boundaries(splitter, data);
+    // at a boundary, just before and behind one, by single bytes, and by more than a chunk
+    for (const step of [1, 7, SMALL.min, 1000, 5000]) {
+      const ends: number[] = [];
+      for (let at = 0, filled = step, seen = 0, hash = 0; at < data.length; ) {
+        // as another file that is cut between
+        if (seen % 3 === 1) splitter.cut(stream('other', 5000), 0, 5000);
+        const end = splitter.cut(data, at, filled, seen, hash);
+        if (splitter.isOpen && filled < data.length) {
+          seen = end - at;
+          hash = splitter.hash;
+          filled = Math.min(filled + step, data.length);
+        } else {
+          ends.push(end);
+          at = end;
+          seen = 0;
+        }
+      }
+      assert.deepEqual(ends, expected, `${step} bytes at a time`);
+    }
+  });
+
   test('another key cuts elsewhere', () => {
     const data = stream('keys', 50_000);
     const other = new Splitter(gearTable(Buffer.alloc(32, 8)), SMALL);

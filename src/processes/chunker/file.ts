@@ -5,32 +5,26 @@
  * allocates nothing. Invariant: what was listed is what was read; whether the
  * file held still meanwhile is for the push to judge.
  */
-import { readSync } from 'node:fs';
 import { CHUNK_DATA } from '../../keys/derive.ts';
-import { CHUNK_MAX_BYTES } from '../../repository/constants.ts';
 import { type ContentWriter, SPLITTER_FASTCDC1 } from '../../snapshot/content.ts';
-import { ChunkCutter } from '../../snapshot/cutter.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
 import { check, ENXIO } from '../../sys/errno.ts';
-import { readAhead, seekData, seekHole } from '../../sys/files.ts';
+import { seekData, seekHole } from '../../sys/files.ts';
+import { LongFiles } from './long.ts';
 import { SmallFiles, UNSIZED_BYTES } from './small.ts';
 import type { SegmentStore } from './store.ts';
-
-/** What is read at once: the splitter sees a whole largest chunk, with as much again read ahead. */
-const BUFFER_BYTES = 2 * CHUNK_MAX_BYTES;
 
 export class FileReader {
   readonly #store: SegmentStore;
   readonly #wholeMaxBytes: number;
-  readonly #cutter: ChunkCutter;
   readonly #small: SmallFiles;
-  #buffer: Buffer | undefined;
+  readonly #long: LongFiles;
 
   constructor(store: SegmentStore, splitter: Splitter) {
     this.#store = store;
     this.#wholeMaxBytes = splitter.sizes.min;
-    this.#cutter = new ChunkCutter(store, splitter);
     this.#small = new SmallFiles(store, splitter.sizes.min);
+    this.#long = new LongFiles(store, splitter);
   }
 
   /** The files of these descriptors come next, in this order, with the sizes that the walker saw. */
@@ -62,7 +56,7 @@ export class FileReader {
   async #readLong(fd: number, sizeBytes: number, sparse: boolean, content: ContentWriter): Promise<void> {
     content.begin(SPLITTER_FASTCDC1);
     if (sparse) await this.#readSparse(fd, sizeBytes, content);
-    else await this.#readRange(fd, 0, Number.MAX_SAFE_INTEGER, content);
+    else await this.#long.read(fd, 0, Number.MAX_SAFE_INTEGER, content);
   }
 
   /** Data between the holes; the last hole ends where the file did when it was looked at. */
@@ -76,32 +70,10 @@ export class FileReader {
       check(data, 'lseek', '');
       if (data > at) content.hole(data - at);
       const hole = check(seekHole(fd, data), 'lseek', '');
-      await this.#readRange(fd, data, hole, content);
+      await this.#long.read(fd, data, hole, content);
       // it was cut off meanwhile: what there is has been listed
       if (content.size < hole) return;
       at = hole;
-    }
-  }
-
-  /** The bytes from `from` up to `to` or the end of the file, split. */
-  async #readRange(fd: number, from: number, to: number, content: ContentWriter): Promise<void> {
-    this.#buffer ??= Buffer.allocUnsafeSlow(BUFFER_BYTES);
-    const buffer = this.#buffer;
-    let filled = 0;
-    let at = from;
-    for (let ended = false; !ended; ) {
-      while (filled < buffer.length && !ended) {
-        const want = Math.min(buffer.length - filled, to - at);
-        const n = want === 0 ? 0 : readSync(fd, buffer, filled, want, at);
-        ended = n === 0;
-        filled += n;
-        at += n;
-      }
-      // the disk reads on while this is split
-      if (!ended) readAhead(fd, at, BUFFER_BYTES);
-      const used = await this.#cutter.take(buffer, filled, ended, content);
-      buffer.copyWithin(0, used, filled);
-      filled -= used;
     }
   }
 }

@@ -190,9 +190,8 @@ export class SegmentStore {
     const which = classOf(kind);
     const segment = this.#open[which];
     if (segment !== undefined) {
-      const fits =
-        segment.writer.count === 0 || segment.writer.offset + length <= targetBytes(which) + length / 4;
-      if (fits && segment.writer.room(length)) return segment;
+      const { writer } = segment;
+      if (writer.takes(writer.offset, length) && writer.room(length)) return segment;
       this.#seal(segment);
     }
     const slot = this.#parts.slots.take();
