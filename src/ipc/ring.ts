@@ -19,7 +19,8 @@ export const SLOT_MAX_BYTES = 64 << 20;
 export class Ring {
   readonly slots: number;
   readonly slotBytes: number;
-  readonly #memory: Buffer;
+  /** All slots, one behind the other. */
+  readonly memory: Buffer;
   /** Made once: a view costs more than a message. */
   readonly #views: Buffer[] = [];
 
@@ -27,7 +28,7 @@ export class Ring {
     assert(memory.length === slots * slotBytes);
     this.slots = slots;
     this.slotBytes = slotBytes;
-    this.#memory = memory;
+    this.memory = memory;
     for (let i = 0; i < slots; i++) this.#views.push(memory.subarray(i * slotBytes, (i + 1) * slotBytes));
   }
 
@@ -41,7 +42,7 @@ export class Ring {
 
   /** Ends the mapping: all views are empty from then on. */
   close(): void {
-    unmap(this.#memory);
+    unmap(this.memory);
   }
 }
 

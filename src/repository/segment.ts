@@ -54,6 +54,21 @@ export function targetBytes(which: SegmentClass): number {
 /** How much of a chunk may be beyond the size at which segments are closed. */
 const BEYOND_SHARE = 1 / 4;
 
+/**
+ * Whether a chunk of `length` bytes may begin at `at` of a segment: one that would go far beyond the size at which
+ * segments are closed begins the next.
+ */
+export function belongs(which: SegmentClass, at: number, length: number): boolean {
+  return at === 0 || at + length <= targetBytes(which) + length * BEYOND_SHARE;
+}
+
+/** Where the longest chunk ends that may begin at `at`. */
+export function reachOf(which: SegmentClass, at: number): number {
+  if (at === 0) return SEGMENT_DATA_MAX_BYTES;
+  const length = Math.floor((targetBytes(which) - at) / (1 - BEYOND_SHARE));
+  return Math.min(SEGMENT_DATA_MAX_BYTES, at + length);
+}
+
 /** The bytes of a sealed segment that tell how long it is. */
 export const HEAD_BYTES = NONCE_BYTES + SEGMENT_HEADER_BYTES;
 
@@ -91,21 +106,6 @@ export class SegmentWriter {
       end <= SEGMENT_DATA_MAX_BYTES &&
       end + (this.count + 1) * SEGMENT_ROW_BYTES + 4 <= this.buffer.length
     );
-  }
-
-  /**
-   * Whether a chunk of `length` bytes belongs at `at`, where it would begin: one that would go far beyond the size at
-   * which segments are closed begins the next.
-   */
-  takes(at: number, length: number): boolean {
-    return at === 0 || at + length <= targetBytes(this.kind) + length * BEYOND_SHARE;
-  }
-
-  /** Where the longest chunk ends that belongs at `at`. */
-  reach(at: number): number {
-    if (at === 0) return SEGMENT_DATA_MAX_BYTES;
-    const length = Math.floor((targetBytes(this.kind) - at) / (1 - BEYOND_SHARE));
-    return Math.min(SEGMENT_DATA_MAX_BYTES, at + length);
   }
 
   /** Whether it has reached the size at which segments are closed. */

@@ -1,13 +1,16 @@
 /**
  * Files of more than one chunk: read straight into the open segment, as far as
- * it goes, and split there. What is behind the last whole chunk is kept aside,
- * as the segment's table will lie there, and begins what is read next: about a
- * fifth of what is read. Called by FileReader. Invariant: between reading and
- * keeping nothing waits, so nothing else comes to lie where was read to.
+ * it goes, and into the one that will follow it, and split there. What is
+ * behind the last whole chunk is kept aside, as the segment's table will lie
+ * there, and begins what is read next. Two segments hold five chunks, and most
+ * of five are hashed two at a time. Called by FileReader. Invariant: between
+ * reading and placing nothing waits, so nothing else comes to lie where was
+ * read to.
  */
 import { readSync } from 'node:fs';
 import { CHUNK_DATA } from '../../keys/derive.ts';
-import { CHUNK_MAX_BYTES } from '../../repository/constants.ts';
+import { CHUNK_MAX_BYTES, SEGMENT_CHUNKS_MAX, SEGMENT_TARGET_BYTES } from '../../repository/constants.ts';
+import { belongs, CLASS_DATA, reachOf } from '../../repository/segment.ts';
 import type { ContentWriter } from '../../snapshot/content.ts';
 import { ChunkCutter } from '../../snapshot/cutter.ts';
 import type { Splitter } from '../../snapshot/splitter.ts';
@@ -20,7 +23,7 @@ const AHEAD_BYTES = 2 * CHUNK_MAX_BYTES;
 export class LongFiles {
   readonly #store: SegmentStore;
   readonly #cutter: ChunkCutter;
-  /** What was read and is in no chunk yet: the first `#kept` bytes. */
+  /** What was read and is in no chunk yet, while nothing is read: the first `#kept` bytes. */
   #rest: Buffer | undefined;
   #kept = 0;
   /** of the file: what is read next, where reading ends, and whether it has */
@@ -43,14 +46,22 @@ export class LongFiles {
     this.#ended = false;
     this.#told = from;
     this.#cutter.forget();
-    const { sizes } = this.#cutter.splitter;
-    for (let length = sizes.min; !this.#ended || this.#kept > 0; ) {
+    while (!this.#isDone()) {
+      const length = this.#length();
       const stage = this.#store.stage(CHUNK_DATA, length) ?? (await this.#room(length));
-      this.#take(fd, stage, length);
+      this.#take(fd, stage);
       await this.#cutter.list(content);
-      // a chunk that did not fit, or one of which so much does not
-      length = this.#cutter.refused || Math.min(sizes.max, Math.max(sizes.min, this.#kept + 1));
     }
+  }
+
+  #isDone(): boolean {
+    return this.#ended && this.#kept === 0;
+  }
+
+  /** The bytes of the next chunk, or as many as it is known to have at least. */
+  #length(): number {
+    const { min, max } = this.#cutter.splitter.sizes;
+    return this.#cutter.refused || Math.min(max, Math.max(min, this.#kept + 1));
   }
 
   async #room(length: number): Promise<Stage> {
@@ -61,30 +72,56 @@ export class LongFiles {
     }
   }
 
-  /** Reads, cuts, names and keeps what goes into `stage`, which has room for a chunk of `length` bytes. */
-  #take(fd: number, stage: Stage, length: number): void {
-    const { buffer, start, end, chunksMax, segment } = stage;
-    const { writer } = segment;
+  /** Reads, cuts, names and places what goes into the open segment, and into the next if there is a slot for it. */
+  #take(fd: number, stage: Stage): void {
+    const store = this.#store;
+    const { memory } = store;
     const { pieces } = this.#cutter;
-    const fits = (at: number, bytes: number): boolean => pieces.count < chunksMax && writer.takes(at, bytes);
-    let filled = start + (this.#rest?.copy(buffer, start, 0, this.#kept) ?? 0);
-    let cut = start;
-    pieces.begin(buffer);
-    // first as far as segments go, then as far as a chunk may go beyond, which few come to
-    for (let limit = Math.max(end, start + length); ; ) {
-      filled = this.#fill(fd, buffer, filled, limit);
-      cut = this.#cutter.cut(buffer, cut, filled, this.#ended, fits);
-      limit = writer.reach(cut);
-      if (this.#ended || this.#cutter.refused > 0 || filled >= limit) break;
+    pieces.begin(memory);
+    try {
+      const base = store.baseOf(stage);
+      this.#rest?.copy(memory, base + stage.start, 0, this.#kept);
+      let end = this.#lay(fd, base, base + stage.start, stage.chunksMax);
+      const next = this.#isDone() ? undefined : store.reserve();
+      if (next !== undefined) {
+        memory.copyWithin(next, end, end + this.#kept);
+        end = this.#lay(fd, next, next, SEGMENT_CHUNKS_MAX);
+      }
+      this.#keepAside(end);
+      store.name(CHUNK_DATA, pieces, pieces.ids);
+      for (let i = 0; i < pieces.count; i++)
+        store.place(pieces.starts[i] as number, pieces.lengths[i] as number, pieces.id(i));
+    } finally {
+      store.unreserve();
     }
-    this.#keepAside(buffer, cut, filled);
-    this.#store.name(CHUNK_DATA, pieces, pieces.ids);
-    for (let i = 0; i < pieces.count; i++)
-      this.#store.keep(stage, pieces.starts[i] as number, pieces.lengths[i] as number, pieces.id(i));
   }
 
-  /** Reads up to `limit` of the buffer; returns how far it is filled. */
-  #fill(fd: number, buffer: Buffer, from: number, limit: number): number {
+  /**
+   * Reads on behind what was kept, which is at `start` now, and cuts what goes into the segment at `base`; returns where
+   * the last chunk ends.
+   */
+  #lay(fd: number, base: number, start: number, chunksMax: number): number {
+    const cutter = this.#cutter;
+    const { pieces } = cutter;
+    const last = pieces.count + chunksMax;
+    const fits = (at: number, bytes: number): boolean =>
+      pieces.count < last && belongs(CLASS_DATA, at - base, bytes);
+    let filled = start + this.#kept;
+    let cut = start;
+    // first as far as segments go, then as far as a chunk may go beyond, which few come to
+    for (let limit = Math.max(base + SEGMENT_TARGET_BYTES, start + this.#length()); ; ) {
+      filled = this.#fill(fd, filled, limit);
+      cut = cutter.cut(pieces.buffer, cut, filled, this.#ended, fits);
+      limit = base + reachOf(CLASS_DATA, cut - base);
+      if (this.#ended || cutter.refused > 0 || filled >= limit) break;
+    }
+    this.#kept = filled - cut;
+    return cut;
+  }
+
+  /** Reads up to `limit` of the memory; returns how far it is filled. */
+  #fill(fd: number, from: number, limit: number): number {
+    const { buffer } = this.#cutter.pieces;
     let filled = from;
     while (filled < limit && !this.#ended) {
       const want = Math.min(limit - filled, this.#to - this.#at);
@@ -105,10 +142,9 @@ export class LongFiles {
     this.#told = from + AHEAD_BYTES;
   }
 
-  #keepAside(buffer: Buffer, from: number, to: number): void {
-    this.#kept = to - from;
+  #keepAside(from: number): void {
     if (this.#kept === 0) return;
     this.#rest ??= Buffer.allocUnsafeSlow(CHUNK_MAX_BYTES);
-    buffer.copy(this.#rest, 0, from, to);
+    this.#cutter.pieces.buffer.copy(this.#rest, 0, from, from + this.#kept);
   }
 }

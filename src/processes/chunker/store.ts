@@ -9,12 +9,12 @@
 import { Failure } from '../../error.ts';
 import type { Channel } from '../../ipc/channel.ts';
 import type { Ring, SlotPool } from '../../ipc/ring.ts';
-import { CHUNK_ID_BYTES, type ChunkKind } from '../../keys/derive.ts';
+import { CHUNK_DATA, CHUNK_ID_BYTES, type ChunkKind } from '../../keys/derive.ts';
 import type { ChunkHasher } from '../../keys/ids.ts';
 import type { Pieces } from '../../keys/lanes.ts';
 import { FLUSH, FLUSHED, SEAL } from '../../messages/data.ts';
 import { SEGMENT_CHUNKS_MAX, SEGMENT_RAW_MAX_BYTES } from '../../repository/constants.ts';
-import { classOf, type SegmentClass, SegmentWriter, targetBytes } from '../../repository/segment.ts';
+import { belongs, classOf, type SegmentClass, SegmentWriter, targetBytes } from '../../repository/segment.ts';
 import { type IdTable, PendingTable } from '../../repository/table.ts';
 import { trace, tracing } from '../../trace.ts';
 
@@ -71,6 +71,8 @@ export class SegmentStore {
   readonly #writers: (SegmentWriter | undefined)[] = [];
   readonly #underWay = new Set<number>();
   #staged: Stage | undefined;
+  /** that the next segment of data begins in: see `reserve` */
+  #reserved: number | undefined;
   #sequence = 0;
   /** somebody waits for several slots */
   #isGathering = false;
@@ -176,6 +178,46 @@ export class SegmentStore {
     this.#append(stage.segment, id, length);
   }
 
+  /** Where a slot begins in `memory`. */
+  #base(slot: number): number {
+    return slot * this.#parts.ring.slotBytes;
+  }
+
+  /** The slots of all segments: what `reserve` and `place` speak of. */
+  get memory(): Buffer {
+    return this.#parts.ring.memory;
+  }
+
+  /** Where a stage's segment begins in `memory`. */
+  baseOf({ segment }: Stage): number {
+    return this.#base(segment.slot);
+  }
+
+  /**
+   * Where in `memory` the segment will begin that follows the open one of data, for chunks that are read before it is
+   * known which of them are new; undefined where no slot is free. Until `unreserve`, nothing is put but by `place`.
+   */
+  reserve(): number | undefined {
+    this.#reserved = this.#parts.slots.take();
+    return this.#reserved === undefined ? undefined : this.#base(this.#reserved);
+  }
+
+  unreserve(): void {
+    if (this.#reserved !== undefined) this.#parts.slots.release(this.#reserved);
+    this.#reserved = undefined;
+  }
+
+  /** Takes what was read to `start` of `memory` as a chunk of data, unless it is known: of a stage, then of what was reserved. */
+  place(start: number, length: number, id: Buffer): void {
+    if (this.has(id)) return;
+    const segment = this.#room(CHUNK_DATA, length);
+    if (segment === undefined) throw new Error('place of what there is no room for');
+    const to = this.#base(segment.slot) + segment.writer.offset;
+    // one before it was known, and left a gap
+    if (start !== to) this.memory.copyWithin(to, start, start + length);
+    this.#append(segment, id, length);
+  }
+
   #append(segment: OpenSegment, id: Buffer, length: number): void {
     segment.writer.append(id, length);
     if (tracing.chunk) trace('chunk', `store ${id.toString('hex', 0, 4)}, ${length} bytes`);
@@ -191,10 +233,11 @@ export class SegmentStore {
     const segment = this.#open[which];
     if (segment !== undefined) {
       const { writer } = segment;
-      if (writer.takes(writer.offset, length) && writer.room(length)) return segment;
+      if (belongs(which, writer.offset, length) && writer.room(length)) return segment;
       this.#seal(segment);
     }
-    const slot = this.#parts.slots.take();
+    const slot = this.#reserved ?? this.#parts.slots.take();
+    this.#reserved = undefined;
     if (slot === undefined) return undefined;
     return this.#start(which, slot);
   }
