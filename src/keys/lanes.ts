@@ -28,6 +28,14 @@ const SCRATCH_BYTES = SHORT_BYTES + BLOCK_BYTES;
 /** 0x80 and the length, which follow a message. */
 const PADDING_BYTES = 9;
 
+/** Lengths are told apart by their first three bits, as what they are for is that lanes end at about the same time. */
+const LENGTH_KEYS = 128;
+
+function lengthKey(length: number): number {
+  const bits = 31 - Math.clz32(length | 4);
+  return (bits << 2) | ((length >>> (bits - 2)) & 3);
+}
+
 /** Where a lane is in its message. */
 const HEAD = 0;
 const BULK = 1;
@@ -84,6 +92,10 @@ export class LaneHmac {
   #busy = 0;
   readonly #inner: Int32Array;
   readonly #outer: Int32Array;
+  /** messages in the order in which they are begun */
+  #order = new Uint32Array(0);
+  /** by key, how many have a greater one: the places of those with this one */
+  readonly #places = new Uint32Array(LENGTH_KEYS + 1);
 
   /** `key` has at most 64 bytes; `lanes` is one of those that sys/sha256.ts names. */
   constructor(key: Buffer, lanes: number) {
@@ -114,9 +126,11 @@ export class LaneHmac {
   digest(prefix: number, pieces: Pieces, out: Buffer, outOffset = 0): void {
     const base = addressOf(pieces.buffer);
     const lanes = this.#lanes;
+    this.#sort(pieces);
+    const order = this.#order;
     let next = Math.min(pieces.count, lanes.count);
     this.#busy = next;
-    for (let i = 0; i < next; i++) this.#begin(i, i, prefix, pieces);
+    for (let i = 0; i < next; i++) this.#begin(i, order[i] as number, prefix, pieces);
     while (this.#busy > 0) {
       const blocks = this.#feed();
       lanes.run();
@@ -126,9 +140,27 @@ export class LaneHmac {
         lane.address += blocks * BLOCK_BYTES;
         lane.blocks -= blocks;
         if (lane.blocks > 0 || !this.#step(i, base, pieces, out, outOffset)) continue;
-        if (next < pieces.count) this.#begin(i, next++, prefix, pieces);
+        if (next < pieces.count) this.#begin(i, order[next++] as number, prefix, pieces);
         else this.#retire(i);
       }
+    }
+  }
+
+  /** The longest first: what is begun last is in a lane alone when the others have ended. */
+  #sort({ lengths, count }: Pieces): void {
+    if (this.#order.length < count) this.#order = new Uint32Array(count);
+    const places = this.#places.fill(0);
+    for (let i = 0; i < count; i++) {
+      const at = LENGTH_KEYS - lengthKey(lengths[i] as number);
+      places[at] = (places[at] as number) + 1;
+    }
+    for (let at = 1; at < places.length; at++)
+      places[at] = (places[at] as number) + (places[at - 1] as number);
+    for (let i = 0; i < count; i++) {
+      const before = LENGTH_KEYS - lengthKey(lengths[i] as number) - 1;
+      const place = places[before] as number;
+      this.#order[place] = i;
+      places[before] = place + 1;
     }
   }
 

@@ -3,7 +3,6 @@
  * one anew have in common. Several are cut before any is stored, as their ids
  * together take half of the time that they take one by one. Allocates nothing.
  */
-import type { ContentWriter } from './content.ts';
 import { NamedPieces } from './pieces.ts';
 import type { Splitter } from './splitter.ts';
 
@@ -63,14 +62,6 @@ export class ChunkCutter {
   forget(): void {
     this.#seen = 0;
     this.refused = 0;
-  }
-
-  /** Adds what was cut to a file's list. */
-  async list(content: ContentWriter): Promise<void> {
-    for (let i = 0; i < this.pieces.count; i++) {
-      const listing = content.data(this.pieces.lengths[i] as number, this.pieces.id(i));
-      if (listing !== undefined) await listing;
-    }
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Pieces } from '../keys/lanes.ts';
 import { ID_BYTES } from './chunks.ts';
+import type { ContentWriter } from './content.ts';
 
 export class NamedPieces implements Pieces {
   buffer: Buffer = Buffer.alloc(0);
@@ -32,6 +33,15 @@ export class NamedPieces implements Pieces {
   add(start: number, length: number): void {
     this.starts[this.count] = start;
     this.lengths[this.count++] = length;
+  }
+
+  /** Adds those from `begin` to `end` to a file's list. A promise only where it had to wait. */
+  list(content: ContentWriter, begin = 0, end = this.count): undefined | Promise<void> {
+    for (let i = begin; i < end; i++) {
+      const listing = content.data(this.lengths[i] as number, this.id(i));
+      if (listing !== undefined) return listing.then(() => this.list(content, i + 1, end));
+    }
+    return undefined;
   }
 
   /** The id of one of them, until there are others. */

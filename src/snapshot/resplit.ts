@@ -55,7 +55,8 @@ export class Resplitter {
       if (pieces.count === 0) break;
       const storing = this.#store.putAll(CHUNK_DATA, pieces, pieces.ids);
       if (storing !== undefined) await storing;
-      await this.#cutter.list(content);
+      const listing = pieces.list(content);
+      if (listing !== undefined) await listing;
     }
     buffer.copyWithin(0, start, filled);
     this.#filled = filled - start;

@@ -11,7 +11,7 @@ import type { Splitter } from '../../snapshot/splitter.ts';
 import { check, ENXIO } from '../../sys/errno.ts';
 import { seekData, seekHole } from '../../sys/files.ts';
 import { LongFiles } from './long.ts';
-import { SmallFiles, UNSIZED_BYTES } from './small.ts';
+import { NO_ROOM, SMALL_MAX_BYTES, SmallFiles, TOO_LONG, UNSIZED_BYTES } from './small.ts';
 import type { SegmentStore } from './store.ts';
 
 export class FileReader {
@@ -23,7 +23,7 @@ export class FileReader {
   constructor(store: SegmentStore, splitter: Splitter) {
     this.#store = store;
     this.#wholeMaxBytes = splitter.sizes.min;
-    this.#small = new SmallFiles(store, splitter.sizes.min);
+    this.#small = new SmallFiles(store, splitter);
     this.#long = new LongFiles(store, splitter);
   }
 
@@ -38,14 +38,16 @@ export class FileReader {
    * call that fails throws.
    */
   read(fd: number, sizeBytes: number, sparse: boolean, content: ContentWriter): undefined | Promise<void> {
-    if (sizeBytes > this.#wholeMaxBytes || sparse) return this.#readLong(fd, sizeBytes, sparse, content);
+    if (sizeBytes > SMALL_MAX_BYTES || sparse) return this.#readLong(fd, sizeBytes, sparse, content);
     const small = this.#small;
-    if (!small.read(fd, sizeBytes)) return this.#wait(fd, sizeBytes, content);
+    const outcome = small.read(fd, sizeBytes);
+    if (outcome === NO_ROOM) return this.#wait(fd, sizeBytes, content);
     const { length } = small;
-    if (sizeBytes === 0 && length === UNSIZED_BYTES) return this.#readLong(fd, 0, false, content);
+    if (outcome === TOO_LONG || (sizeBytes === 0 && length === UNSIZED_BYTES))
+      return this.#readLong(fd, sizeBytes, false, content);
     if (length === 0) return undefined;
-    small.keep();
-    return content.data(length, small.id);
+    if (length > this.#wholeMaxBytes) content.begin(SPLITTER_FASTCDC1);
+    return small.keep(content);
   }
 
   async #wait(fd: number, sizeBytes: number, content: ContentWriter): Promise<void> {

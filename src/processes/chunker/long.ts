@@ -50,7 +50,8 @@ export class LongFiles {
       const length = this.#length();
       const stage = this.#store.stage(CHUNK_DATA, length) ?? (await this.#room(length));
       this.#take(fd, stage);
-      await this.#cutter.list(content);
+      const listing = this.#cutter.pieces.list(content);
+      if (listing !== undefined) await listing;
     }
   }
 

@@ -38,6 +38,8 @@ import { WholeChunks } from './whole.ts';
 const PROGRAM = `plakard ${VERSION}`;
 /** Of a file that comes, what is read ahead of it; from there on it is read ahead as it is read. */
 const AHEAD_BYTES = 1 << 20;
+/** Of what is read, what comes from disks when it pays to tell them early. */
+const COLD_SHARE = 1 / 8;
 /** How often a file that changes while it is read is read again. */
 const READ_AGAIN_MAX = 1;
 const BLOCK_BYTES = 512;
@@ -288,15 +290,23 @@ export class Push {
 
   /**
    * Has the kernel read what comes next, while what came before is still worked on: a disk is fastest when it has much
-   * to do. Only while files are not in memory anyhow, as each call costs as much as reading a small file that is.
+   * to do. Only while much of what is read is not in memory anyhow, as each call costs as much as reading a small file
+   * that is.
    */
   #readAhead(fds: readonly number[]): void {
-    const blocks = blocksRead();
-    const isCold = blocks > this.#blocksRead;
-    this.#blocksRead = blocks;
-    if (isCold) for (const fd of fds) readAhead(fd, 0, AHEAD_BYTES);
+    const fromDisk = blocksRead() * BLOCK_BYTES - this.#diskBytes;
+    const read = this.#readBytes - this.#readBefore;
+    if (read > 0 || fromDisk > 0) {
+      this.#isCold = fromDisk > COLD_SHARE * read;
+      this.#diskBytes += fromDisk;
+      this.#readBefore = this.#readBytes;
+    }
+    if (this.#isCold) for (const fd of fds) readAhead(fd, 0, AHEAD_BYTES);
   }
-  #blocksRead = 0;
+  /** when that was looked at last: what came from disks since this process began, and what this push has read */
+  #diskBytes = blocksRead() * BLOCK_BYTES;
+  #readBefore = 0;
+  #isCold = true;
 
   async #feed({ data, fds }: Batch): Promise<void> {
     if (this.#isOver) {
