@@ -19,7 +19,7 @@ export const LAYERS: readonly (readonly string[])[] = [
   ['privsep'],
   ['ipc'],
   ['sys'],
-  ['builtin.ts', 'error.ts', 'log.ts', 'trace.ts', 'version.ts'],
+  ['builtin.ts', 'collect.ts', 'error.ts', 'log.ts', 'trace.ts', 'version.ts'],
 ];
 
 /** Imports between two directories of one layer. */

@@ -6,6 +6,7 @@
  * tells the parent when something has changed.
  */
 import { openSync } from 'node:fs';
+import { collectInTime } from '../collect.ts';
 import { describe } from '../error.ts';
 import { CHANGED, WATCHING } from '../messages/parent.ts';
 import type { ChildContext } from '../privsep/child.ts';
@@ -38,6 +39,7 @@ function watch(context: ChildContext, { watch: settings }: ScannerSettings): Wat
 export function scanner(context: ChildContext): void {
   const settings = context.settings as ScannerSettings;
   const watched = watch(context, settings);
+  collectInTime();
   // a chunker that was started again may come before the last one is known to be gone
   const served = new Map<string, (() => void)[]>();
   context.onPeer('chunker', (channel, repository) => {

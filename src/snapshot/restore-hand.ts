@@ -8,6 +8,7 @@
  */
 import fs from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { collectInTime } from '../collect.ts';
 import { Failure } from '../error.ts';
 import { O_CREAT, O_EXCL, O_WRONLY } from '../sys/constants.ts';
 import { openAt, unlinkAt } from '../sys/files.ts';
@@ -60,4 +61,5 @@ function work(jobs: Uint8Array): Uint8Array {
 
 if (parentPort === null) throw new Failure('restore', 'hand', { cause: 'it is no thread' });
 const restore = parentPort;
+collectInTime();
 restore.on('message', (jobs: Uint8Array) => restore.postMessage(work(jobs)));
