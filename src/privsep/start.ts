@@ -53,9 +53,9 @@ const OWN_REQUESTS: readonly RequestRule[] = [
 export const EXEC_ARGUMENTS = ['--disable-sigusr1', '--v8-pool-size=1', '--max-semi-space-size=4'] as const;
 /**
  * Beyond these, for one whose start is awaited: the gigabytes that ref-napi declares when it is loaded, as bin/runtime
- * says, make it collect nothing meanwhile (67 ms of a push of nothing instead of 85). Not for who lives long: beside
- * what is declared, hundreds of MiB that are really there weigh nothing (after 60 pushes a daemon had 403 MiB, and
- * 328 without).
+ * says, make it collect nothing meanwhile (67 ms of a push of nothing instead of 85). Nor does it do so later: beside
+ * what is declared, hundreds of MiB that are really there weigh nothing. Who lives long looks to that itself
+ * (src/collect.ts).
  */
 const AWAITED_ARGUMENTS = [
   '--max-old-space-size=131072',
