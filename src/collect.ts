@@ -3,8 +3,9 @@
  * does: those that somebody waits for while they start (privsep/start.ts, and
  * bin/runtime for plakarctl) collect nothing for what ref-napi declares, and so
  * next to nothing later. A scanner that stays had 136 MiB after 60 pushes, and
- * went on growing. Called by scanner and plakarctl. Invariant: nothing is loaded
- * before there is something to collect, as most commands end before that.
+ * went on growing. Called by the scanner, and by what may last in plakarctl.
+ * Invariant: nothing is loaded before there is something to collect, as most
+ * commands end before that.
  */
 
 /** How often it is looked at, and what may have come to be used meanwhile. */
@@ -22,8 +23,12 @@ function collector(): () => void {
   return process.getBuiltinModule('node:vm').runInNewContext('gc');
 }
 
-/** Collects, from now on, whenever `growthBytes` more are used than were after the last time. */
+let isLooking = false;
+
+/** Collects, from now on, whenever `growthBytes` more are used than were after the last time. Once is enough. */
 export function collectInTime(growthBytes = GROWTH_BYTES, eachMs = EACH_MS): void {
+  if (isLooking) return;
+  isLooking = true;
   let least = Number.POSITIVE_INFINITY;
   let collect: (() => void) | undefined;
   const look = (): void => {

@@ -10,7 +10,6 @@ import { argumentBytes, type CommandLine, parseArguments } from './client/argume
 import { COMMANDS } from './client/commands.ts';
 import { runCommand } from './client/run.ts';
 import { Session } from './client/session.ts';
-import { collectInTime } from './collect.ts';
 import { describe, EXIT_CODES, kindOf } from './error.ts';
 
 /** How long a command that was interrupted may clean up. */
@@ -47,7 +46,6 @@ async function main(): Promise<number> {
     return EXIT_CODES[kindOf(error)];
   }
   hearSignals(session);
-  collectInTime();
   const failure = await runCommand(session, line);
   // bin/start.cjs keeps what was compiled for it
   (process as EventEmitter).emit('plakard compiled', line.command.name);

@@ -4,6 +4,7 @@
  * by push, which loads it only for paths.
  */
 import { closeSync } from 'node:fs';
+import { collectInTime } from '../collect.ts';
 import { Failure } from '../error.ts';
 import { Channel } from '../ipc/channel.ts';
 import { PUSH_OPENED, PUSH_PATH } from '../messages/client.ts';
@@ -24,6 +25,7 @@ export interface PathPush {
 
 /** Resolves when the snapshot is durable; rejects when the push failed, or was interrupted. */
 export async function pushPath(connection: Connection, push: PathPush): Promise<Summary> {
+  collectInTime();
   const { repository, path, tags, signal } = push;
   const request = { repository, paths: [Buffer.from(path)], tags: [...tags] };
   const { fds } = await connection.request(PUSH_PATH, request, PUSH_OPENED);

@@ -138,6 +138,9 @@ export class Session implements Context {
 
   async openReader(operation: ReaderOperation): Promise<Reader> {
     const connection = await this.connect();
+    // what reads a repository may take hours
+    const { collectInTime } = await import('../collect.ts');
+    collectInTime();
     const reader = await connection.openReader(operation, this.repository);
     this.#readers.push(reader);
     if (this.#interrupted !== undefined) reader.close();
