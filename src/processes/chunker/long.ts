@@ -80,9 +80,10 @@ export class LongFiles {
     const { pieces } = this.#cutter;
     pieces.begin(memory);
     try {
-      const base = store.baseOf(stage);
-      this.#rest?.copy(memory, base + stage.start, 0, this.#kept);
-      let end = this.#lay(fd, base, base + stage.start, stage.chunksMax);
+      const { base, chunksMax } = stage;
+      const start = base + stage.start;
+      this.#rest?.copy(memory, start, 0, this.#kept);
+      let end = this.#lay(fd, base, start, chunksMax);
       const next = this.#isDone() ? undefined : store.reserve();
       if (next !== undefined) {
         memory.copyWithin(next, end, end + this.#kept);

@@ -51,6 +51,8 @@ export interface StoreParts {
 export interface Stage {
   readonly segment: OpenSegment;
   readonly buffer: Buffer;
+  /** where the buffer begins in `memory` of the store */
+  readonly base: number;
   /** the first chunk begins here, and none ends behind `end` */
   readonly start: number;
   readonly end: number;
@@ -147,6 +149,7 @@ export class SegmentStore {
     this.#staged = {
       segment,
       buffer,
+      base: this.#base(segment.slot),
       start: offset,
       end,
       chunksMax: SEGMENT_CHUNKS_MAX - count,
@@ -171,11 +174,8 @@ export class SegmentStore {
   keep(stage: Stage, start: number, length: number, id: Buffer): void {
     if (!this.isStaged(stage)) throw new Error('keep of what is gone');
     if (this.has(id)) return;
-    const { buffer, offset } = stage.segment.writer;
-    // one before it was known, and left a gap
-    if (start !== offset) buffer.copyWithin(offset, start, start + length);
     stage.next += length;
-    this.#append(stage.segment, id, length);
+    this.#appendFrom(stage.segment, stage.base + start, id, length);
   }
 
   /** Where a slot begins in `memory`. */
@@ -186,11 +186,6 @@ export class SegmentStore {
   /** The slots of all segments: what `reserve` and `place` speak of. */
   get memory(): Buffer {
     return this.#parts.ring.memory;
-  }
-
-  /** Where a stage's segment begins in `memory`. */
-  baseOf({ segment }: Stage): number {
-    return this.#base(segment.slot);
   }
 
   /**
@@ -212,8 +207,12 @@ export class SegmentStore {
     if (this.has(id)) return;
     const segment = this.#room(CHUNK_DATA, length);
     if (segment === undefined) throw new Error('place of what there is no room for');
+    this.#appendFrom(segment, start, id, length);
+  }
+
+  /** Appends what lies at `start` of `memory`, most often where it is to be: one before it that was known left a gap. */
+  #appendFrom(segment: OpenSegment, start: number, id: Buffer, length: number): void {
     const to = this.#base(segment.slot) + segment.writer.offset;
-    // one before it was known, and left a gap
     if (start !== to) this.memory.copyWithin(to, start, start + length);
     this.#append(segment, id, length);
   }
