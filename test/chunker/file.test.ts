@@ -130,6 +130,22 @@ describe('FileReader', () => {
     assert.equal(peers.store.totals.chunks, again);
   });
 
+  test('files of several sizes are read together, split or not; those that have changed among them', async () => {
+    const sizes = [300_000, 1 << 20, 10, 700_000, 262_145, 900_000, 2_000_000, 500_000, 1000, 1_000_000];
+    const data = sizes.map((length) => randomBytes(length));
+    const files = data.map((bytes, i) => write(`sizes ${i}`, bytes));
+    const claimed = [...sizes];
+    // each of them has more than that by now, or less
+    claimed[3] = 400_000;
+    claimed[5] = 950_000;
+    claimed[7] = 300_000;
+    const lists = await batch(files, claimed);
+    for (const [i, bytes] of data.entries()) assert.ok((await contents(lists[i])).equals(bytes), `${i}`);
+    // by itself each is the same
+    for (const [i, file] of files.entries())
+      assert.deepEqual((await batch([file], [claimed[i] as number]))[0], lists[i], `${i}`);
+  });
+
   test('what was read ahead is read again where another push has come between', async () => {
     const data = Array.from({ length: 12 }, () => randomBytes(20_000));
     const files = data.map((bytes, i) => write(`between ${i}`, bytes));

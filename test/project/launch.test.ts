@@ -97,6 +97,12 @@ describe('the launchers', () => {
     assert.ok(launch(path.join(tree, 'bin/plakard')).flags.includes('--disable-sigusr1'));
   });
 
+  test('only what ends soon lets garbage wait for the gigabytes that ref-napi declares', () => {
+    const lets = (name: string): boolean =>
+      launch(path.join(tree, 'bin', name)).flags.includes('--external-memory-accounted-in-global-limit');
+    assert.deepEqual([lets('plakarctl'), lets('plakard')], [true, false]);
+  });
+
   test('without src, dist is what runs', () => {
     fs.rmSync(path.join(tree, 'src'), { recursive: true });
     fs.mkdirSync(path.join(tree, 'dist'));
