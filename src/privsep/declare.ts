@@ -49,6 +49,8 @@ export interface Declared {
   readonly stallTimeoutMs: number | undefined;
   /** whether somebody waits for it to start */
   readonly isAwaited: boolean;
+  /** threads of its pool; libuv's own number where undefined */
+  readonly poolThreads: number | undefined;
   readonly serve: Serve | undefined;
 }
 
@@ -77,6 +79,7 @@ export class Declaration {
   #settings: unknown;
   #stallTimeoutMs: number | undefined;
   #isAwaited = false;
+  #poolThreads: number | undefined;
   #serve: Serve | undefined;
 
   constructor(role: string) {
@@ -159,6 +162,12 @@ export class Declaration {
     return this;
   }
 
+  /** Has so many threads in its pool, each for one call at a time that is not made on the main thread. */
+  poolThreads(count: number): this {
+    this.#poolThreads = count;
+    return this;
+  }
+
   /** What the parent answers this child: `serve` registers the handlers, at each start. */
   servedBy(serve: Serve): this {
     this.#serve = serve;
@@ -193,6 +202,7 @@ export class Declaration {
       settings: this.#settings,
       stallTimeoutMs: this.#stallTimeoutMs,
       isAwaited: this.#isAwaited,
+      poolThreads: this.#poolThreads,
       serve: this.#serve,
     };
   }

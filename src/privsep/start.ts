@@ -225,15 +225,17 @@ export class RunningChild {
   }
 
   #spawn(program: Program, { stream, descriptors }: Ends): ChildProcess {
-    const { role, instance, name, isAwaited } = this.declared;
+    const { role, instance, name, isAwaited, poolThreads } = this.declared;
     const { output, main } = program;
+    const variables = { ...program.environment };
+    if (poolThreads !== undefined) variables['UV_THREADPOOL_SIZE'] = String(poolThreads);
     const out = typeof output === 'number' ? output : 'pipe';
     const options: SpawnOptions = {
       argv0: `plakard: ${name}`,
       cwd: '/',
       // a session of its own: no terminal, and none of its signals
       detached: true,
-      env: environment(program.environment),
+      env: environment(variables),
       stdio: ['ignore', out, out, stream, descriptors],
     };
     const runtime = [...EXEC_ARGUMENTS, ...program.execArguments, ...(isAwaited ? AWAITED_ARGUMENTS : [])];

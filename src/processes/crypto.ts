@@ -67,11 +67,17 @@ export interface CryptoSettings {
   readonly worker: number;
   /** zstd level; 0 stores as is */
   readonly level: number;
-  /** segments that are compressed at once */
+  /** segments that are compressed at once, each on a thread of the pool, which has as many */
   readonly compressors: number;
 }
 
 const ID_BYTES = 32;
+/**
+ * Segments that are under way for each thread that compresses: the one that it is at, and one that waits. A thread that
+ * finds nothing to do sleeps, and when it is woken the kernel may have it queue where another is at work, and leave the
+ * core that fell idle to itself for milliseconds.
+ */
+const SEGMENTS_A_THREAD = 2;
 /** Of the segments of data, each so many-th is opened again. */
 const VERIFIED_EACH = 16;
 
@@ -152,7 +158,10 @@ class Worker {
   ) {
     this.#repository = repository;
     this.#level = settings.level;
-    this.#compressors = Array.from({ length: settings.compressors }, () => new SegmentCompressor());
+    this.#compressors = Array.from(
+      { length: settings.compressors * SEGMENTS_A_THREAD },
+      () => new SegmentCompressor(),
+    );
     this.#epochs = epochs;
     this.#codec = new SegmentCodec(
       epochs.of(epochs.newest, 'segment'),

@@ -20,10 +20,10 @@ describe('means', () => {
     assert.equal(meansOf(given(1, { cpu: 3 }), { limits: NONE }, 2).workers, 3);
   });
 
-  test('one worker compresses more segments at once than there are cores, unless it is told how much to use, or has one core', () => {
+  test('one worker compresses two segments at once, unless it is told how much to use, or has one core', () => {
     const none = { limits: NONE };
     const compressors = [1, 2, 4].map((cores) => meansOf(given(1), none, cores).compressors);
-    assert.deepEqual(compressors, [1, 3, 1]);
+    assert.deepEqual(compressors, [1, 2, 1]);
     assert.equal(meansOf(given(1, { memoryBytes: 1 << 30 }), none, 2).compressors, 2);
     assert.equal(meansOf(given(1, { cpu: 1 }), none, 2).compressors, 1);
   });

@@ -6,7 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type CallName, callNumber } from '../../src/privsep/calls.ts';
 import { parseStatus } from '../../src/privsep/threads.ts';
-import { type Family, family, NAMES, USERS } from './family.ts';
+import { type Family, family, NAMES, POOL_THREADS, USERS } from './family.ts';
 
 const EPERM = -1;
 const ENOSYS = -38;
@@ -105,6 +105,18 @@ describe('children that run', () => {
       assert.deepEqual(
         names.filter((each) => !allowed.includes(each)),
         [],
+      );
+    });
+
+    test(`${name}: its pool has as many threads as it is declared to have`, () => {
+      const tasks = of(name, 'task');
+      const names = fs
+        .readdirSync(tasks)
+        .map((id) => fs.readFileSync(`${tasks}/${id}/comm`, 'latin1').trim());
+      const libuvs = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4);
+      assert.equal(
+        names.filter((each) => each === 'libuv-worker').length,
+        role(name) === 'crypto' ? POOL_THREADS : libuvs,
       );
     });
 

@@ -6,6 +6,8 @@ import { child, type Declaration } from '../../src/privsep/declare.ts';
 import { Supervisor, type SupervisorOptions } from '../../src/privsep/supervise.ts';
 import { DO, DONE } from './program.ts';
 
+/** Of each crypto worker; nobody else is declared to have so many. */
+export const POOL_THREADS = 2;
 export const USERS = { plakard: 61001, plakarc: 61002, plakarq: { uid: 61003, gid: 61004 } } as const;
 const MAIN = path.join(import.meta.dirname, 'program.ts');
 
@@ -73,7 +75,7 @@ export function crypto(family: Family, group = 'local', number = 1): Declaration
     .instance(`${group}/${number}`)
     .user(USERS.plakarc)
     .chroot(family.path('empty'));
-  return worker.profile('worker').talksTo('storage');
+  return worker.profile('worker').talksTo('storage').poolThreads(POOL_THREADS);
 }
 
 export function storage(family: Family, group = 'local'): Declaration {

@@ -238,6 +238,7 @@ export class RepositoryGroup {
           .chroot(EMPTY_DIRECTORY)
           .profile('worker')
           .limit('nofile', WORKER_DESCRIPTORS_MAX)
+          .poolThreads(compressors)
           .talksTo('chunker')
           .settings({ worker, level, compressors }),
       ),

@@ -20,10 +20,8 @@ const READS_LIMITED = 8;
 /** Those that are being filled, or wait to be compressed. */
 const WRITES_MAX = 14;
 const WRITES_LIMITED = 6;
-// Segments that the one worker compresses at once where nobody has said how much of the machine to use: with as many as
-// cores both threads may come to the same core, and the other idles for milliseconds.
-const COMPRESSORS_MAX = 3;
-const COMPRESSORS_LIMITED = 2;
+/** Segments that the one worker compresses at once where nobody has said how much of the machine to use. */
+const COMPRESSORS_MAX = 2;
 // Proportional set sizes, measured after a push of chunks of 4 MiB that do not compress, which fill every slot.
 /** Control and a scanner, which serve all repositories. */
 const COMMON_BYTES = 78 * MIB;
@@ -84,9 +82,9 @@ export function meansOf(given: Given, { limits }: Pick<Repository, 'limits'>, pr
 }
 
 /** One thread leaves cores idle while segments wait; where there are more workers, or `set cpu` says so, each has one. */
-function compressorsOf({ cpu, memoryBytes }: Given, workers: number, processors: number): number {
+function compressorsOf({ cpu }: Given, workers: number, processors: number): number {
   if (cpu !== undefined || workers > 1 || processors === 1) return 1;
-  return memoryBytes === undefined ? COMPRESSORS_MAX : COMPRESSORS_LIMITED;
+  return COMPRESSORS_MAX;
 }
 
 /** Says where `set memory` is less than one push needs: that is no mistake, but cannot be kept to. */
