@@ -228,7 +228,7 @@ export class RunningChild {
     const { role, instance, name, isAwaited, poolThreads } = this.declared;
     const { output, main } = program;
     const variables = { ...program.environment };
-    if (poolThreads !== undefined) variables['UV_THREADPOOL_SIZE'] = String(poolThreads);
+    if (poolThreads !== undefined) variables.UV_THREADPOOL_SIZE = String(poolThreads);
     const out = typeof output === 'number' ? output : 'pipe';
     const options: SpawnOptions = {
       argv0: `plakard: ${name}`,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, describe, test } from 'node:test';
 import { describe as describeError, Failure } from '../../src/error.ts';
-import { CHUNK_DATA, CHUNK_TREE } from '../../src/keys/derive.ts';
+import { CHUNK_DATA, CHUNK_TREE, type ChunkKind } from '../../src/keys/derive.ts';
 import { SEGMENT_TARGET_BYTES } from '../../src/repository/constants.ts';
 import { connectPeers } from './peers.ts';
 
@@ -12,6 +12,10 @@ function bytesOf(seed: string, length: number): Buffer {
   const data = Buffer.alloc(length);
   for (let i = 0; i < length; i++) data[i] = (digest[i & 31] ?? 0) ^ (i >> 5) ^ (i * 31);
   return data;
+}
+
+function hash(data: Buffer): string {
+  return createHash('sha256').update(data).digest('hex');
 }
 
 /** How many chunks of a length are in a segment: the last may be a quarter too long for it. */
@@ -136,6 +140,49 @@ describe('SegmentFetcher', () => {
     segment[1234] ^= 1;
     await assert.rejects(peers.fetcher.get(CHUNK_TREE, id, 5000), { kind: 'damaged' });
     await assert.rejects(peers.fetcher.get(CHUNK_DATA, id, 4999), { kind: 'damaged' });
+  });
+
+  test('of several at once, each is had or refused for itself', async (t) => {
+    const peers = connectPeers(1);
+    t.after(() => peers.close());
+    const length = 5000;
+    const ids = Buffer.concat([...(await putAll(peers, 5, length)), Buffer.alloc(32, 9)]);
+    await peers.store.flush(peers.store.generation);
+    const [stored] = peers.segments;
+    assert.ok(stored !== undefined);
+    // chunk 3 is not what it was any more
+    stored[3 * length + 1234] = (stored[3 * length + 1234] ?? 0) ^ 1;
+    const asked = (number: number, kind: ChunkKind = CHUNK_DATA, lengthOf = length) => ({
+      kind,
+      idOffset: 32 * number,
+      length: lengthOf,
+    });
+    const wanted = [
+      asked(4),
+      asked(3),
+      asked(1, CHUNK_TREE),
+      asked(0),
+      asked(2, CHUNK_DATA, length - 1),
+      asked(5),
+      asked(0),
+    ];
+    const segment = await peers.fetcher.segment(0);
+    const found = peers.fetcher.extractAll(segment, wanted, ids);
+    const shown = found.map((each) => (each instanceof Failure ? describeError(each) : hash(each)));
+    peers.fetcher.release(segment);
+    const [last, first] = [4, 0].map((number) => hash(bytesOf(`chunk ${number}`, length)));
+    const refused = (number: number, why: string) =>
+      `read chunk ${ids.toString('hex', 32 * number, 32 * number + 8)}: ${why}`;
+    assert.deepEqual(shown, [
+      last,
+      refused(3, 'its bytes are not what its id says'),
+      refused(1, 'its bytes are not what its id says'),
+      first,
+      refused(2, 'it has 5000 bytes, not 4999'),
+      refused(5, 'segment 0 does not hold it'),
+      first,
+    ]);
+    for (const each of found) if (each instanceof Failure) assert.equal(each.kind, 'damaged');
   });
 
   test('an answer that nobody asked for is refused', (t) => {

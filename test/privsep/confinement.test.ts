@@ -113,7 +113,7 @@ describe('children that run', () => {
       const names = fs
         .readdirSync(tasks)
         .map((id) => fs.readFileSync(`${tasks}/${id}/comm`, 'latin1').trim());
-      const libuvs = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4);
+      const libuvs = Number(process.env.UV_THREADPOOL_SIZE ?? 4);
       assert.equal(
         names.filter((each) => each === 'libuv-worker').length,
         role(name) === 'crypto' ? POOL_THREADS : libuvs,

@@ -36,6 +36,13 @@ export interface LoadedSegment {
   hint: number;
 }
 
+/** A chunk that is looked for in a segment; its id is in a buffer with those of others. */
+export interface Wanted {
+  readonly kind: ChunkKind;
+  readonly idOffset: number;
+  readonly length: number;
+}
+
 interface Waiting {
   readonly resolve: (rawBytes: number) => void;
   readonly reject: (failure: Failure) => void;
@@ -60,7 +67,7 @@ export class SegmentFetcher implements ChunkSource {
   readonly #id = Buffer.alloc(ID_BYTES);
   /** what the next segment's chunks are tried as first */
   #likely: ChunkKind = CHUNK_DATA;
-  /** of the chunks of a whole segment */
+  /** of chunks of one segment that are named together */
   #ids = Buffer.alloc(0);
   #starts = new Uint32Array(0);
   #lengths = new Uint32Array(0);
@@ -218,17 +225,59 @@ export class SegmentFetcher implements ChunkSource {
    * segment is released. Throws a Failure of kind 'damaged'.
    */
   extract(segment: LoadedSegment, kind: ChunkKind, ids: Buffer, idOffset: number, length: number): Buffer {
-    const index = segment.reader.find(ids, idOffset, segment.hint);
-    if (index < 0) throw missing(ids, idOffset, `segment ${segment.ordinal} does not hold it`);
-    segment.hint = index + 1;
-    if (segment.reader.length(index) !== length)
-      throw missing(ids, idOffset, `it has ${segment.reader.length(index)} bytes, not ${length}`);
-    const start = segment.reader.offset(index);
-    const data = segment.raw.subarray(start, start + length);
+    const data = find(segment, ids, idOffset, length);
     this.#parts.hasher.id(kind, data, this.#id, 0);
-    if (this.#id.compare(ids, idOffset, idOffset + ID_BYTES) !== 0)
-      throw missing(ids, idOffset, 'its bytes are not what its id says');
+    if (this.#id.compare(ids, idOffset, idOffset + ID_BYTES) !== 0) throw altered(ids, idOffset);
     return data;
+  }
+
+  /** As `extract`, of all of `wanted`: their bytes, or why they cannot be had. Ids are computed together, which is faster. */
+  extractAll(segment: LoadedSegment, wanted: readonly Wanted[], ids: Buffer): (Buffer | Failure)[] {
+    const found = wanted.map(({ idOffset, length }) => {
+      try {
+        return find(segment, ids, idOffset, length);
+      } catch (error) {
+        if (error instanceof Failure) return error;
+        throw error;
+      }
+    });
+    // nearly always all are of one kind
+    for (const kind of KINDS) {
+      const numbers = wanted.flatMap((each, i) =>
+        each.kind === kind && found[i] instanceof Buffer ? i : [],
+      );
+      if (numbers.length > 0) this.#proveAll(segment, kind, found, numbers, wanted, ids);
+    }
+    return found;
+  }
+
+  /** Replaces those of `found` at `numbers`, chunks of `kind`, that are not what their ids say. */
+  #proveAll(
+    { raw }: LoadedSegment,
+    kind: ChunkKind,
+    found: (Buffer | Failure)[],
+    numbers: readonly number[],
+    wanted: readonly Wanted[],
+    ids: Buffer,
+  ): void {
+    const count = numbers.length;
+    this.#makeRoom(count);
+    numbers.forEach((number, i) => {
+      const data = found[number] as Buffer;
+      this.#starts[i] = data.byteOffset - raw.byteOffset;
+      this.#lengths[i] = data.length;
+    });
+    this.#parts.hasher.ids(
+      kind,
+      { buffer: raw, starts: this.#starts, lengths: this.#lengths, count },
+      this.#ids,
+    );
+    numbers.forEach((number, i) => {
+      const { idOffset } = wanted[number] as Wanted;
+      const isSame =
+        this.#ids.compare(ids, idOffset, idOffset + ID_BYTES, i * ID_BYTES, (i + 1) * ID_BYTES) === 0;
+      if (!isSame) found[number] = altered(ids, idOffset);
+    });
   }
 
   /** Chunks in the index. */
@@ -255,14 +304,18 @@ export class SegmentFetcher implements ChunkSource {
     }
   }
 
+  /** For so many chunks that are named together, and their ids. */
+  #makeRoom(count: number): void {
+    if (this.#ids.length >= count * ID_BYTES) return;
+    this.#ids = Buffer.allocUnsafeSlow(2 * count * ID_BYTES);
+    this.#starts = new Uint32Array(2 * count);
+    this.#lengths = new Uint32Array(2 * count);
+  }
+
   /** All chunks of a segment; makes room for their ids. */
   #piecesOf(reader: SegmentReader, raw: Buffer): Pieces {
     const { count } = reader;
-    if (this.#ids.length < count * ID_BYTES) {
-      this.#ids = Buffer.allocUnsafeSlow(2 * count * ID_BYTES);
-      this.#starts = new Uint32Array(2 * count);
-      this.#lengths = new Uint32Array(2 * count);
-    }
+    this.#makeRoom(count);
     for (let i = 0; i < count; i++) {
       this.#starts[i] = reader.offset(i);
       this.#lengths[i] = reader.length(i);
@@ -327,6 +380,21 @@ export class SegmentFetcher implements ChunkSource {
       this.release(segment);
     }
   }
+}
+
+/** The bytes that a loaded segment has as a chunk of this id and length; nobody knows yet whether they are. */
+function find(segment: LoadedSegment, ids: Buffer, idOffset: number, length: number): Buffer {
+  const index = segment.reader.find(ids, idOffset, segment.hint);
+  if (index < 0) throw missing(ids, idOffset, `segment ${segment.ordinal} does not hold it`);
+  segment.hint = index + 1;
+  if (segment.reader.length(index) !== length)
+    throw missing(ids, idOffset, `it has ${segment.reader.length(index)} bytes, not ${length}`);
+  const start = segment.reader.offset(index);
+  return segment.raw.subarray(start, start + length);
+}
+
+function altered(ids: Buffer, idOffset: number): Failure {
+  return missing(ids, idOffset, 'its bytes are not what its id says');
 }
 
 /** The failure of a chunk that cannot be had. */

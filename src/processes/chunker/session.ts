@@ -38,7 +38,7 @@ import { mapShared, memfdCreate, unmap } from '../../sys/memory.ts';
 import { duplicate } from '../../sys/socket.ts';
 import { TreeAhead } from './ahead.ts';
 import type { Catalog, Snapshot } from './catalog.ts';
-import { type LoadedSegment, missing, type SegmentFetcher } from './fetch.ts';
+import { type LoadedSegment, missing, type SegmentFetcher, type Wanted } from './fetch.ts';
 import { nearTo } from './near.ts';
 
 const ID_BYTES = 32;
@@ -50,9 +50,10 @@ const PAGE_MAX_BYTES = 1 << 20;
 const AHEAD = 4;
 
 /** One chunk of a READ. */
-interface Wanted {
+interface Asked extends Wanted {
   readonly index: number;
-  readonly at: number;
+  /** where it goes in the ring */
+  readonly offset: number;
 }
 
 /** Chunks that are written to a session's ring; for more it is mapped. */
@@ -295,8 +296,8 @@ export class Session {
       let next = 0;
       const work = async () => {
         for (let at = next++; at < segments.length; at = next++) {
-          const [ordinal, wanted] = segments[at] ?? [0, []];
-          await this.#readSegment(chunks, ordinal, wanted, failed);
+          const [ordinal, asked] = segments[at] ?? [0, []];
+          await this.#readSegment(chunks, ordinal, asked, failed);
         }
       };
       await Promise.all(Array.from({ length: Math.min(AHEAD, segments.length) }, work));
@@ -308,22 +309,24 @@ export class Session {
   }
 
   /** The chunks of a READ by the segment they are in; those that are missing are failed at once. */
-  #group(chunks: Buffer, failed: Failed): Map<number, Wanted[]> {
-    const bySegment = new Map<number, Wanted[]>();
+  #group(chunks: Buffer, failed: Failed): Map<number, Asked[]> {
+    const bySegment = new Map<number, Asked[]>();
     for (let at = 0, index = 0; at < chunks.length; at += READ_ENTRY_BYTES, index++) {
       const length = chunks.readUInt32LE(at + 4);
       const offset = chunks.readUInt32LE(at + 8);
       const kind = chunks[at] ?? 0;
       if (kind < 1 || kind > 3 || length < 1 || offset + length > READER_RING_BYTES)
         throw new Failure('read chunks', '', { cause: 'kind, length or place out of range' });
-      const ordinal = this.#fetcher.locate(chunks, at + ID_AT);
+      const idOffset = at + ID_AT;
+      const ordinal = this.#fetcher.locate(chunks, idOffset);
       if (ordinal < 0) {
-        fail(failed, index, missing(chunks, at + ID_AT, 'it is not in the repository'));
+        fail(failed, index, missing(chunks, idOffset, 'it is not in the repository'));
         continue;
       }
+      const asked = { index, offset, kind: kind as ChunkKind, idOffset, length };
       const same = bySegment.get(ordinal);
-      if (same === undefined) bySegment.set(ordinal, [{ index, at }]);
-      else same.push({ index, at });
+      if (same === undefined) bySegment.set(ordinal, [asked]);
+      else same.push(asked);
     }
     return bySegment;
   }
@@ -331,22 +334,23 @@ export class Session {
   async #readSegment(
     chunks: Buffer,
     ordinal: number,
-    wanted: readonly Wanted[],
+    asked: readonly Asked[],
     failed: Failed,
   ): Promise<void> {
     let segment: LoadedSegment;
     try {
       segment = await this.#fetcher.segment(ordinal);
     } catch (error) {
-      for (const { index } of wanted) fail(failed, index, error);
+      for (const { index } of asked) fail(failed, index, error);
       return;
     }
     try {
-      for (const { index, at } of wanted) {
+      const found = this.#fetcher.extractAll(segment, asked, chunks);
+      for (const [i, { index, offset }] of asked.entries()) {
+        const data = found[i] as Buffer | Failure;
         try {
-          const kind = (chunks[at] ?? 0) as ChunkKind;
-          const data = this.#fetcher.extract(segment, kind, chunks, at + ID_AT, chunks.readUInt32LE(at + 4));
-          this.#put(data, chunks.readUInt32LE(at + 8));
+          if (data instanceof Failure) throw data;
+          this.#put(data, offset);
         } catch (error) {
           fail(failed, index, error);
         }
