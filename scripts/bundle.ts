@@ -1,7 +1,8 @@
 /**
  * Makes one file of a program's many modules, by esbuild, so that a start reads
  * that instead of resolving, reading and linking up to a hundred and fifty. Of
- * plakard there is one for each of its processes. Called by bin/start.cjs in a
+ * plakard there is one for each of its processes, of plakarctl one more for the
+ * threads of a restore. Called by bin/start.cjs in a
  * checkout, at the first start after a source has changed, and by
  * `npm run build` for dist/.
  *
@@ -30,11 +31,17 @@ interface Program {
   /** its main, without the extension */
   readonly main: string;
   readonly parts: Parts;
+  /** modules that threads begin with: each has a bundle of its own, named after the thread */
+  readonly threads: Readonly<Record<string, string>>;
 }
 
 /** What is bundled: the client in one, the daemon in one for each process. */
 const PROGRAMS = {
-  client: { main: 'plakarctl', parts: { client: '' } },
+  client: {
+    main: 'plakarctl',
+    parts: { client: '' },
+    threads: { hand: './snapshot/restore-hand.ts' },
+  },
   daemon: {
     main: 'plakard',
     parts: {
@@ -46,6 +53,7 @@ const PROGRAMS = {
       storage: './processes/storage.ts',
       keys: './processes/keys.ts',
     },
+    threads: {},
   },
 } as const satisfies Readonly<Record<string, Program>>;
 export type ProgramName = keyof typeof PROGRAMS;
@@ -164,13 +172,17 @@ interface Wanted {
   readonly isCompiled: boolean;
 }
 
-async function bundle({ main, directory, isCompiled }: Wanted, parts: Parts, name: string): Promise<Bundled> {
+async function bundle(
+  { main, directory, isCompiled }: Wanted,
+  { parts, threads }: Program,
+  name: string,
+): Promise<Bundled> {
   // as the runtime and esbuild do with what it imports
   const source = fs.realpathSync(main);
   const base = path.dirname(source);
   const toBase = isCompiled ? '..' : path.relative(fs.realpathSync(directory), base);
   const { outputFiles, metafile } = await build({
-    entryPoints: [source],
+    entryPoints: [path.resolve(base, threads[name] ?? source)],
     absWorkingDir: base,
     // never written by esbuild; it insists on knowing where to
     outfile: path.join(directory, `${name}.cjs`),
@@ -207,9 +219,10 @@ async function bundle({ main, directory, isCompiled }: Wanted, parts: Parts, nam
 
 /** All bundles of a program. */
 function bundleAll(program: ProgramName, wanted: Wanted): Promise<Bundled[]> {
-  const { parts } = PROGRAMS[program];
+  const { parts, threads } = PROGRAMS[program];
+  const names = [...Object.keys(parts), ...Object.keys(threads)];
   // its process would stay as long as the program runs
-  return Promise.all(Object.keys(parts).map((name) => bundle(wanted, parts, name))).finally(stop);
+  return Promise.all(names.map((name) => bundle(wanted, PROGRAMS[program], name))).finally(stop);
 }
 
 /** Writes them to `directory`; those that are run, so that they are there after a power loss as they are now. */

@@ -14,7 +14,11 @@ const JOBS_OUT_MAX = 4096;
 /** With less to do than this, hands would come when all is done. */
 const CHUNKS_FOR_HANDS = 1000;
 const BYTES_FOR_HANDS = 64 << 20;
-const HAND = `restore-hand${path.extname(import.meta.filename)}`;
+/** A thread begins with a file: one that is beside this one, or, where this is part of a bundle, beside that. */
+const HAND =
+  typeof __filename === 'undefined'
+    ? path.join(import.meta.dirname, `restore-hand${path.extname(import.meta.filename)}`)
+    : path.join(__dirname, 'hand.cjs');
 
 interface Asked extends PromiseWithResolvers<Uint8Array> {
   readonly count: number;
@@ -32,7 +36,7 @@ class Hand {
   constructor(rights: Rights) {
     // it closes what it opened, and by its number
     const options = { workerData: rights, name: 'hand', trackUnmanagedFds: false };
-    this.worker = new Worker(new URL(HAND, import.meta.url), options);
+    this.worker = new Worker(HAND, options);
     const ready = Promise.withResolvers<void>();
     this.ready = ready.promise;
     this.worker.once('online', () => {

@@ -20,6 +20,8 @@ const ROOT = path.join(import.meta.dirname, '../..');
 const MAIN = path.join(ROOT, 'src/plakarctl.ts');
 /** More than a restore makes without threads of its own. */
 const FILES = 1500;
+/** What a thread writes that makes files, and does not only begin. */
+const HAND_BYTES = 2000;
 
 let top = '';
 
@@ -88,9 +90,11 @@ describe('the bundle of plakarctl', () => {
     await daemon.start();
     try {
       let pid = 0;
-      const isHand = (task: string): boolean => {
+      const hasWritten = (task: string): boolean => {
+        const of = `/proc/${pid}/task/${task}`;
         try {
-          return fs.readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8') === 'hand\n';
+          if (fs.readFileSync(`${of}/comm`, 'utf8') !== 'hand\n') return false;
+          return Number(/^wchar: (\d+)$/m.exec(fs.readFileSync(`${of}/io`, 'utf8'))?.[1]) > HAND_BYTES;
         } catch {
           // a thread that has ended
           return false;
@@ -98,9 +102,9 @@ describe('the bundle of plakarctl', () => {
       };
       class Waiting extends TestChunks {
         override async get(kind: ChunkKind, id: Buffer, length: number): Promise<Buffer> {
-          // the last files are given once the hands are seen
+          // the last files are given once a hand has made some of the others
           const isLate = kind === 1 && this.gets >= FILES;
-          while (isLate && !fs.readdirSync(`/proc/${pid}/task`).some(isHand)) await setImmediate();
+          while (isLate && !fs.readdirSync(`/proc/${pid}/task`).some(hasWritten)) await setImmediate();
           return super.get(kind, id, length);
         }
       }
@@ -152,6 +156,7 @@ describe('the launcher of plakarctl', () => {
     write('src/plakarctl.ts', REPORT);
     write('src/part.ts', "export const text: string = 'before';\n");
     write('src/late.ts', LATE);
+    write('src/snapshot/restore-hand.ts', '');
   });
   after(() => fs.rmSync(top, { recursive: true }));
 
@@ -187,6 +192,11 @@ describe('the launcher of plakarctl', () => {
     assert.equal(launch(), 'bundle after! src/late.ts one two\n');
     fs.rmSync(bundle());
     assert.equal(launch(), 'bundle after! src/late.ts one two\n');
+    const hand = () => path.join(path.dirname(bundle()), 'hand.cjs');
+    const before = hand();
+    fs.appendFileSync(before, "console.log('forged');\n");
+    assert.equal(launch(), 'bundle after! src/late.ts one two\n');
+    assert.notEqual(hand(), before);
   });
 
   test('makes it several times at once without harm, and leaves nothing unfinished', async () => {
@@ -201,7 +211,10 @@ describe('the launcher of plakarctl', () => {
       ['client.json'],
     );
     for (const name of names.slice(0, -1))
-      assert.deepEqual(fs.readdirSync(path.join(cache, name)), ['client.cjs', 'client.cjs.map']);
+      assert.deepEqual(
+        fs.readdirSync(path.join(cache, name)),
+        ['client', 'hand'].flatMap((of) => [`${of}.cjs`, `${of}.cjs.map`]),
+      );
   });
 
   test('keeps the last few that were made', () => {
@@ -258,7 +271,7 @@ describe('the launcher of plakarctl', () => {
       const { stamps, ...others } = manifest();
       forge();
       const { ctimeMs, size } = fs.statSync(bundle());
-      const forged = [...stamps.slice(0, -1), [bundle(), ctimeMs, size]];
+      const forged = stamps.map((stamp) => (stamp[0] === bundle() ? [bundle(), ctimeMs, size] : stamp));
       fs.writeFileSync(path.join(cache, 'client.json'), JSON.stringify({ ...others, stamps: forged }));
       assert.equal(launch(), 'forged\n');
       open();
