@@ -15,8 +15,9 @@ const BLOCK_BYTES = 4096;
 /** Data are copied to an aligned place, so much at a time. */
 const STAGE_BYTES = 1 << 20;
 /**
- * A disk that takes so long for a write, over so many, gets what comes from the page cache: one whose head has to go
- * there takes longer, others do not, even where every other write waits for a core to return on.
+ * A disk that takes so long for most of so many writes gets what comes from the page cache: one whose head has to go
+ * there does. Others take longer at times, for hundreds of milliseconds while a journal is written, or until a core is
+ * free to return on; the mean would take them for slow.
  */
 const SLOW_MS = 5;
 const JUDGED_WRITES = 64;
@@ -28,7 +29,7 @@ export class DataWriter {
   readonly #stage = Math.ceil(addressOf(this.#memory) / BLOCK_BYTES) * BLOCK_BYTES;
   #isDirect = true;
   #writes = 0;
-  #ms = 0;
+  #slowWrites = 0;
 
   /** @param now milliseconds since any moment */
   constructor(now: () => number) {
@@ -79,10 +80,10 @@ export class DataWriter {
 
   #judge(ms: number): void {
     this.#writes++;
-    this.#ms += ms;
+    if (ms > SLOW_MS) this.#slowWrites++;
     if (this.#writes < JUDGED_WRITES) return;
-    if (this.#ms > JUDGED_WRITES * SLOW_MS) this.#isDirect = false;
+    if (this.#slowWrites > JUDGED_WRITES / 2) this.#isDirect = false;
     this.#writes = 0;
-    this.#ms = 0;
+    this.#slowWrites = 0;
   }
 }

@@ -62,12 +62,15 @@ test('where it cannot be written past the page cache, all of it goes there', (t)
   assert.equal(fs.statSync(direct).size, 0);
 });
 
-test('a disk that is slow is left to the page cache', (t) => {
+test('a disk that is slow is left to the page cache, one that is slow at times is not', (t) => {
   const { direct, fds, data, address } = rig(t);
   let ms = 0;
   let stepMs = 1;
+  let calls = 0;
+  let stallMs = 0;
   const writer = new DataWriter(() => {
-    ms += stepMs;
+    // the end of every third write
+    ms += ++calls % 6 === 0 ? stepMs + stallMs : stepMs;
     return ms;
   });
   const grows = () => {
@@ -77,6 +80,9 @@ test('a disk that is slow is left to the page cache', (t) => {
   };
   // three writes a part
   for (let i = 0; i < 30; i++) assert.ok(grows(), `${i}`);
+  stallMs = 500;
+  for (let i = 0; i < 60; i++) assert.ok(grows(), `${i} with stalls`);
+  stallMs = 0;
   stepMs = 20;
   let more = 0;
   while (more < 60 && grows()) more++;
