@@ -10,9 +10,11 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
   writeSync,
@@ -296,13 +298,23 @@ function bytesFromDisk(): number {
   return Number(/^read_bytes: (\d+)$/m.exec(readFileSync('/proc/self/io', 'latin1'))?.[1]);
 }
 
+/** What is data no more is in directories of such names until the end of the run: see `removeOld`. */
+const OLD = 'old-';
+
+/** Removes what was put aside. Not before the end: for minutes after many files were removed, ext4 is slow to make new ones. */
+export function removeOld(top: string): void {
+  for (const name of readdirSync(top))
+    if (name.startsWith(OLD)) rmSync(path.join(top, name), { recursive: true });
+}
+
 /** Makes one kind of data below `top`, or takes what is there already from a run that was told to keep it. */
 export function makeData(top: string, name: DataName, scale: number): Data {
   const directory = path.join(top, name);
   const done = marker(directory);
   if (!existsSync(done) || readFileSync(done, 'utf8') !== `${scale}`) {
     progress(`making data ${name}: ${ABOUT[name]}`);
-    for (const old of [done, directory]) rmSync(old, { recursive: true, force: true });
+    rmSync(done, { force: true });
+    if (existsSync(directory)) renameSync(directory, path.join(mkdtempSync(path.join(top, OLD)), name));
     mkdirSync(directory);
     MAKERS[name](directory, scale);
     writeFileSync(done, `${scale}`);

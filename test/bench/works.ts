@@ -12,7 +12,16 @@ import path from 'node:path';
 import { compareTrees } from '../../scripts/compare.ts';
 import { Failure } from '../../src/error.ts';
 import { type Command, progress, run } from './command.ts';
-import { changeSome, type Data, type DataName, makeData, measureTree, TINY_FILE, warm } from './data.ts';
+import {
+  changeSome,
+  type Data,
+  type DataName,
+  makeData,
+  measureTree,
+  removeOld,
+  TINY_FILE,
+  warm,
+} from './data.ts';
 import { measure } from './measure.ts';
 import { plakard } from './plakard.ts';
 import type { Results, WorkName } from './results.ts';
@@ -263,10 +272,12 @@ async function manyWorks(plan: Plan): Promise<void> {
 
 /** Runs everything that was asked for. */
 export async function runWorks(plan: Plan): Promise<void> {
-  mkdirSync(path.join(plan.directory, 'data'), { recursive: true });
+  const data = path.join(plan.directory, 'data');
+  mkdirSync(data, { recursive: true });
   await treeWorks(plan);
   await pushWork(plan, 'b');
   await pushWork(plan, 'e');
   await pushWork(plan, 'c');
   await manyWorks(plan);
+  removeOld(data);
 }
