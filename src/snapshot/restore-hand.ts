@@ -62,4 +62,8 @@ function work(jobs: Uint8Array): Uint8Array {
 if (parentPort === null) throw new Failure('restore', 'hand', { cause: 'it is no thread' });
 const restore = parentPort;
 collectInTime();
-restore.on('message', (jobs: Uint8Array) => restore.postMessage(work(jobs)));
+restore.on('message', (jobs: Uint8Array) => {
+  if (jobs.length > 0) restore.postMessage(work(jobs));
+  // nothing more comes
+  else restore.close();
+});

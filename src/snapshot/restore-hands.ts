@@ -28,6 +28,8 @@ class Hand {
   readonly worker: Worker;
   /** Resolves when it is there, or will never be. */
   readonly ready: Promise<void>;
+  /** Resolves when it is gone. */
+  readonly #gone: Promise<void>;
   readonly #asked: Asked[] = [];
   isThere = false;
   /** that it was asked for, and has not done */
@@ -43,6 +45,7 @@ class Hand {
       this.isThere = true;
       ready.resolve();
     });
+    this.#gone = new Promise((resolve) => this.worker.once('exit', () => resolve()));
     this.worker.on('message', (done: Uint8Array) => this.#answered(done));
     this.worker.once('error', (cause) => {
       // one that never came is not missed: its work is done without it
@@ -59,9 +62,13 @@ class Hand {
     return asked.promise;
   }
 
-  /** Resolves when it has done what it was asked for. */
-  async idle(): Promise<void> {
-    await Promise.allSettled(this.#asked.map(({ promise }) => promise));
+  /**
+   * Has it end when it has done what it was asked for, and resolves then. It is not terminated: libffi's binding aborts
+   * the process if a thread ends within a call, and one that has just started makes calls, too.
+   */
+  async close(): Promise<void> {
+    this.worker.postMessage(new Uint8Array(0));
+    await this.#gone;
   }
 
   #answered(done: Uint8Array): void {
@@ -125,8 +132,6 @@ export class Hands {
 
   /** Resolves when everything asked for is done, and the hands are gone. */
   async close(): Promise<void> {
-    const hands = this.#hands.splice(0);
-    await Promise.all(hands.map((hand) => hand.idle()));
-    await Promise.all(hands.map(({ worker }) => worker.terminate()));
+    await Promise.all(this.#hands.splice(0).map((hand) => hand.close()));
   }
 }

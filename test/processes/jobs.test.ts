@@ -89,8 +89,8 @@ source "split" { path "${rig.path('home')}", path "${rig.path('link')}/missing" 
     const { process: client, result } = rig.client(['pull', '-to', target, id]);
     await until('the pull has begun', () => fs.existsSync(target) && fs.readdirSync(target).length > 0);
     client.kill('SIGINT');
-    const { code } = await result;
-    assert.ok(code === 130 || code === 0);
+    const { code, signal, stderr } = await result;
+    assert.ok(code === 130 || code === 0, `${code} ${signal}: ${stderr}`);
     for (const name of fs.readdirSync(target))
       assert.ok(fs.readFileSync(path.join(target, name)).equals(noise(`big ${name}`, 4 << 20)), name);
   });

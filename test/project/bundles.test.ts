@@ -174,7 +174,7 @@ export function before(): void {
   });
 
   test('runs the bundles of dist, wherever that was put', () => {
-    write('src/plakarctl.ts', '');
+    for (const name of ['plakarctl', 'snapshot/restore-hand']) write(`src/${name}.ts`, '');
     write('dist/plakard.js', "console.log('modules');\n");
     execFileSync(path.join(tree, 'bin/node'), [path.join(tree, 'scripts/bundle.ts')]);
     for (const name of ['src', 'scripts']) fs.rmSync(path.join(tree, name), { recursive: true });

@@ -1,10 +1,12 @@
 /** Restores that are large enough for hands: the same comes out, and the same is told, as without. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { Failure } from '../../src/error.ts';
 import { ID_BYTES, MemoryChunks } from '../../src/snapshot/chunks.ts';
 import { Hands } from '../../src/snapshot/restore-hands.ts';
@@ -173,5 +175,19 @@ describe('a restore with hands', () => {
     // what it is asked for then, is done by whoever asks
     assert.deepEqual([...(await hands.ask(nonsense, 2))], [0, 0]);
     await hands.close();
+  });
+
+  test('that ends while its hands start lets them end by themselves', async (t) => {
+    const codes: Promise<number>[] = [];
+    const note = (worker: Worker) => codes.push(once(worker, 'exit').then(([code]) => code));
+    process.on('worker', note);
+    t.after(() => process.off('worker', note));
+    const hands = new Hands(2, ownRights());
+    hands.expect(1 << 30);
+    // they run, and have not loaded what they need yet
+    await hands.ready();
+    await hands.close();
+    // 1 where it was terminated, which aborts the whole process if a system call was being made
+    assert.deepEqual(await Promise.all(codes), [0, 0]);
   });
 });
