@@ -2,9 +2,8 @@
  * Makes one file of a program's many modules, by esbuild, so that a start reads
  * that instead of resolving, reading and linking up to a hundred and fifty. Of
  * plakard there is one for each of its processes, of plakarctl one more for the
- * threads of a restore. Called by bin/start.cjs in a
- * checkout, at the first start after a source has changed, and by
- * `npm run build` for dist/.
+ * threads of a restore. Called by bin/start.cjs in a checkout, at the first start
+ * after a source has changed, and by `npm run build` for dist/.
  *
  * Modules that are imported dynamically are in the file too, as functions that
  * run at the first import. Invariant: bundles and their manifest are there whole

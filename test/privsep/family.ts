@@ -6,7 +6,7 @@ import { child, type Declaration } from '../../src/privsep/declare.ts';
 import { Supervisor, type SupervisorOptions } from '../../src/privsep/supervise.ts';
 import { DO, DONE } from './program.ts';
 
-/** Of each crypto worker; nobody else is declared to have so many. */
+/** Threads of each crypto worker's pool; the other children have as many as libuv makes. */
 export const POOL_THREADS = 2;
 export const USERS = { plakard: 61001, plakarc: 61002, plakarq: { uid: 61003, gid: 61004 } } as const;
 const MAIN = path.join(import.meta.dirname, 'program.ts');
