@@ -1,8 +1,9 @@
 /**
  * The programs where every user can start them: a checkout may lie where only
  * its owner gets at it. What runs there is a copy of the code and of the packages
- * that it needs, of hard links where the file system allows; it goes when this
- * process ends.
+ * that it needs; it goes when this process ends. Invariant: nothing that bundles
+ * are made of gets a new name, as that changes when its inode was changed, by
+ * which they are known to be of the sources as they are.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -14,22 +15,28 @@ const RUNTIME = /^node_modules\/node-linux-/;
 
 let installed: string | undefined;
 
-function link(from: string, to: string): void {
-  try {
-    fs.linkSync(from, to);
-  } catch {
-    // another file system, or one that refuses links to what is not ours
-    fs.copyFileSync(from, to);
+/** A copy, or of the runtime, which is large, another name where the file system allows. */
+function take(part: string, to: string): void {
+  const from = path.join(ROOT, part);
+  if (RUNTIME.test(part)) {
+    try {
+      return fs.linkSync(from, to);
+    } catch {
+      // another file system, or one that refuses links to what is not ours
+    }
   }
+  fs.copyFileSync(from, to);
 }
 
-function copy(from: string, to: string): void {
+function copy(part: string, top: string): void {
+  const from = path.join(ROOT, part);
+  const to = path.join(top, part);
   const stat = fs.lstatSync(from);
   if (stat.isDirectory()) {
     fs.mkdirSync(to, { recursive: true });
-    for (const name of fs.readdirSync(from)) copy(path.join(from, name), path.join(to, name));
+    for (const name of fs.readdirSync(from)) copy(path.join(part, name), top);
   } else if (stat.isSymbolicLink()) fs.symlinkSync(fs.readlinkSync(from), to);
-  else link(from, to);
+  else take(part, to);
 }
 
 /** The directories that a run needs, relative to the checkout. */
@@ -49,10 +56,10 @@ export function forEveryone(file: string): string {
     const top = fs.mkdtempSync(path.join(fs.realpathSync(os.tmpdir()), 'plakard-'));
     process.once('exit', () => fs.rmSync(top, { recursive: true, force: true }));
     fs.chmodSync(top, 0o755);
-    for (const part of parts()) copy(path.join(ROOT, part), path.join(top, part));
+    for (const part of parts()) copy(part, top);
     for (const name of ['package.json', 'test/parent/flood.ts']) {
       fs.mkdirSync(path.dirname(path.join(top, name)), { recursive: true });
-      link(path.join(ROOT, name), path.join(top, name));
+      take(name, path.join(top, name));
     }
     installed = top;
   }
