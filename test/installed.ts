@@ -15,17 +15,20 @@ const RUNTIME = /^node_modules\/node-linux-/;
 
 let installed: string | undefined;
 
-/** A copy, or of the runtime, which is large, another name where the file system allows. */
+/** Whether the file could be given another name: it cannot on another file system, or on one that refuses links to what is not ours. */
+function linked(from: string, to: string): boolean {
+  try {
+    fs.linkSync(from, to);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A copy; or, of the runtime, which is large, another name. */
 function take(part: string, to: string): void {
   const from = path.join(ROOT, part);
-  if (RUNTIME.test(part)) {
-    try {
-      return fs.linkSync(from, to);
-    } catch {
-      // another file system, or one that refuses links to what is not ours
-    }
-  }
-  fs.copyFileSync(from, to);
+  if (!RUNTIME.test(part) || !linked(from, to)) fs.copyFileSync(from, to);
 }
 
 function copy(part: string, top: string): void {

@@ -1,7 +1,7 @@
 /**
  * The works that are measured, in groups that share repositories. Called by
- * bench.ts. Invariants: the tools take turns within each round, and another
- * begins each round; what is going to be read is in the page cache, for one tool
+ * bench.ts. Invariants: whoever is held against each other takes turns within
+ * each round, and another begins each round; what is going to be read is in the page cache, for one tool
  * as for another (borg drops from it what it has read, plakard writes past it);
  * a repository that is measured was made in this run; what a tool restores is
  * compared with the original once for each kind of data.
@@ -68,12 +68,12 @@ function emptyDirectory(plan: Plan, name: string): string {
   return directory;
 }
 
-async function closeAll(plan: Plan, stores: Stores): Promise<void> {
-  for (const [tool, store] of stores) {
-    await store.close();
+async function closeAll(plan: Plan, stores: Stores, tools = [...stores.keys()]): Promise<void> {
+  for (const tool of tools) {
+    await stores.get(tool)?.close();
+    stores.delete(tool);
     rmSync(storeDirectory(plan, tool), { recursive: true });
   }
-  stores.clear();
 }
 
 function storeDirectory(plan: Plan, tool: Tool): string {
@@ -112,10 +112,22 @@ function rounds(plan: Plan, work: WorkName): number {
   return runs > 1 ? runs + 1 : runs;
 }
 
+/** Who takes part in a round of first pushes, and the work that it counts for. */
+interface Entrant {
+  readonly work: WorkName;
+  readonly tool: Tool;
+}
+
+function entrants(work: WorkName, tools: readonly Tool[]): Entrant[] {
+  return tools.map((tool) => ({ work, tool }));
+}
+
 /** First pushes, each into a new repository. The last one's repositories stay. */
-async function firstPushes(plan: Plan, work: WorkName, data: Data, tools: readonly Tool[], stores: Stores) {
-  for (let round = 0; round < rounds(plan, work); round++)
-    for (const tool of inTurn(tools, round)) {
+async function firstPushes(plan: Plan, data: Data, all: readonly Entrant[], stores: Stores) {
+  const most = Math.max(...all.map(({ work }) => rounds(plan, work)));
+  for (let round = 0; round < most; round++)
+    for (const { work, tool } of inTurn(all, round)) {
+      if (round >= rounds(plan, work)) continue;
       await stores.get(tool)?.close();
       const store = await tool.create(emptyDirectory(plan, tool.name), data.directory);
       stores.set(tool, store);
@@ -211,29 +223,28 @@ async function treeWorks(plan: Plan): Promise<void> {
   if (!WORKS_OF_TREE.some((work) => plan.works.has(work))) return;
   const data = dataOf(plan, 'a');
   const stores: Stores = new Map();
-  await firstPushes(plan, 'a', data, plan.tools, stores);
+  // beside the others, as it is held against theirs
+  const others = plan.works.has('zstd3') ? [plakard('zstd 3', { compression: 'zstd 3' })] : [];
+  const all = [...entrants('a', plan.tools), ...entrants('zstd3', others)];
+  await firstPushes(plan, data, all, stores);
+  await closeAll(plan, stores, others);
   if (!plan.works.has('pull')) verify(plan, 'a', data, stores);
   await unchangedPushes(plan, data, stores);
   if (plan.works.has('pull')) await pulls(plan, data, stores);
   await repeated(plan, 'check', stores, (store) => store.check());
   await repeated(plan, 'ls', stores, (store) => store.tree());
-  if (plan.works.has('zstd3'))
-    await variants(plan, 'zstd3', data, [plakard('zstd 3', { compression: 'zstd 3' })]);
-  if (plan.works.has('cores')) await variants(plan, 'cores', data, byWorkers());
+  if (plan.works.has('cores')) await pushesByWorkers(plan, data);
   // last, as it changes the data
   if (plan.works.has('d')) await changedPushes(plan, data, stores);
   await closeAll(plan, stores);
 }
 
-function byWorkers(): Tool[] {
+/** First pushes of plakard with one worker, two, and so on. */
+async function pushesByWorkers(plan: Plan, data: Data): Promise<void> {
   const possible = WORKERS.filter((workers) => workers <= availableParallelism());
-  return possible.map((workers) => plakard(`${workers} workers`, { workers }));
-}
-
-/** First pushes of plakard with other settings. */
-async function variants(plan: Plan, work: WorkName, data: Data, tools: readonly Tool[]): Promise<void> {
+  const tools = possible.map((workers) => plakard(`${workers} workers`, { workers }));
   const stores: Stores = new Map();
-  await firstPushes(plan, work, data, tools, stores);
+  await firstPushes(plan, data, entrants('cores', tools), stores);
   await closeAll(plan, stores);
 }
 
@@ -242,7 +253,7 @@ async function pushWork(plan: Plan, work: 'b' | 'c' | 'e'): Promise<void> {
   if (!plan.works.has(work)) return;
   const data = dataOf(plan, work);
   const stores: Stores = new Map();
-  await firstPushes(plan, work, data, plan.tools, stores);
+  await firstPushes(plan, data, entrants(work, plan.tools), stores);
   verify(plan, work, data, stores);
   await closeAll(plan, stores);
 }
