@@ -9,8 +9,12 @@ import { XATTR_VALUE_MAX_BYTES, XATTRS_MAX, XATTRS_MAX_BYTES, type Xattr } from 
 
 /** Linux: XATTR_LIST_MAX. */
 const LIST_MAX_BYTES = 64 << 10;
-const list = Buffer.allocUnsafeSlow(LIST_MAX_BYTES);
-const value = Buffer.allocUnsafeSlow(XATTR_VALUE_MAX_BYTES);
+/** What nearly all lists and values fit. Only what does not is read again into a buffer for the longest. */
+const SHORT_BYTES = 1 << 10;
+const shortList = Buffer.allocUnsafeSlow(SHORT_BYTES);
+const longList = Buffer.allocUnsafeSlow(LIST_MAX_BYTES);
+const shortValue = Buffer.allocUnsafeSlow(SHORT_BYTES);
+const longValue = Buffer.allocUnsafeSlow(XATTR_VALUE_MAX_BYTES);
 const NONE: readonly Xattr[] = [];
 
 export interface Attributes {
@@ -22,19 +26,28 @@ const NOTHING: Attributes = { xattrs: NONE, failed: 0 };
 
 /** Those of an open file or directory. */
 export function attributesOf(fd: number): Attributes {
-  const bytes = flistXattr(fd, list);
+  const bytes = flistXattr(fd, shortList);
   if (bytes === 0) return NOTHING;
-  return collect(bytes, (name) => fgetXattr(fd, name, value));
+  const get: Get = (name, value) => fgetXattr(fd, name, value);
+  return bytes === -ERANGE
+    ? collect(longList, flistXattr(fd, longList), get)
+    : collect(shortList, bytes, get);
 }
 
 /** Those of a name in the current directory; of a link itself. */
 export function attributesAt(name: Uint8Array): Attributes {
-  const bytes = listXattr(name, list);
+  const bytes = listXattr(name, shortList);
   if (bytes === 0) return NOTHING;
-  return collect(bytes, (attribute) => getXattr(name, attribute, value));
+  const get: Get = (attribute, value) => getXattr(name, attribute, value);
+  return bytes === -ERANGE
+    ? collect(longList, listXattr(name, longList), get)
+    : collect(shortList, bytes, get);
 }
 
-function collect(listed: number, get: (name: Buffer) => number): Attributes {
+/** Reads an attribute's value: bytes or -errno. */
+type Get = (name: Buffer, value: Buffer) => number;
+
+function collect(list: Buffer, listed: number, get: Get): Attributes {
   if (listed < 0) return { xattrs: NONE, failed: listed === -ENOTSUP || listed === -ENOSYS ? 0 : listed };
   const xattrs: Xattr[] = [];
   let failed = 0;
@@ -43,7 +56,12 @@ function collect(listed: number, get: (name: Buffer) => number): Attributes {
     const end = list.indexOf(0, at);
     const name = Buffer.from(list.subarray(at, end));
     at = end + 1;
-    const bytes = get(name);
+    let value = shortValue;
+    let bytes = get(name, value);
+    if (bytes === -ERANGE) {
+      value = longValue;
+      bytes = get(name, value);
+    }
     total += 5 + name.length + Math.max(0, bytes);
     if (total > XATTRS_MAX_BYTES || xattrs.length >= XATTRS_MAX) return { xattrs, failed: -ERANGE };
     if (bytes >= 0) xattrs.push({ name, value: Buffer.from(value.subarray(0, bytes)) });

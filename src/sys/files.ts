@@ -22,7 +22,7 @@ import {
   RENAME_NOREPLACE,
 } from './constants.ts';
 import { EINVAL, EIO, ENOSYS } from './errno.ts';
-import { addressOf, pinned, syscall, writeWord } from './foreign.ts';
+import { addressOf, LastAddress, pinned, syscall, writeWord } from './foreign.ts';
 import { NAME, type Name, putName, putSecondName, SECOND_NAME } from './names.ts';
 import { NUMBERS } from './numbers.ts';
 
@@ -189,6 +189,8 @@ export function changeDirectory(fd: number): number {
   return syscall(NUMBERS.fchdir, fd);
 }
 
+const lastRead = new LastAddress();
+
 /**
  * Reads the next records of an open directory into `buffer` (32 KiB are usual):
  * the bytes filled, 0 at the end, or -errno. A record (struct linux_dirent64) is
@@ -196,19 +198,7 @@ export function changeDirectory(fd: number): number {
  * DIRECTORY_RECORD.
  */
 export function readDirectory(fd: number, buffer: Buffer): number {
-  return syscall(NUMBERS.getdents64, fd, addressAgain(buffer), buffer.length);
-}
-
-let knownBuffer: Buffer | undefined;
-let knownAddress = 0;
-
-/** The address of a buffer that is likely the one of the last call, whose memory is its own. */
-function addressAgain(buffer: Buffer): number {
-  if (buffer !== knownBuffer) {
-    knownAddress = addressOf(buffer);
-    knownBuffer = buffer;
-  }
-  return knownAddress;
+  return syscall(NUMBERS.getdents64, fd, lastRead.of(buffer), buffer.length);
 }
 
 /** Offsets within a record of `readDirectory`. */

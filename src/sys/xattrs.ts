@@ -6,9 +6,10 @@
  * names are relative to the current directory (changeDirectory in files.ts),
  * and no link is followed.
  *
- * A buffer of length 0 asks for the size alone.
+ * A buffer of length 0 asks for the size alone. The kernel allocates as much as it
+ * is offered, each time: a buffer of 64 KiB takes it twice as long as one of 1 KiB.
  */
-import { addressOf, syscall } from './foreign.ts';
+import { addressOf, LastAddress, syscall } from './foreign.ts';
 import { NAME, type Name, putName, putSecondName, SECOND_NAME } from './names.ts';
 import { NUMBERS } from './numbers.ts';
 
@@ -19,9 +20,11 @@ export function listXattr(name: Name, buffer: Buffer, start = 0, end = name.leng
   return syscall(NUMBERS.llistxattr, NAME, addressOf(buffer), buffer.length);
 }
 
+const lastList = new LastAddress();
+
 /** The attributes of an open file, likewise. */
 export function flistXattr(fd: number, buffer: Buffer): number {
-  return syscall(NUMBERS.flistxattr, fd, addressOf(buffer), buffer.length);
+  return syscall(NUMBERS.flistxattr, fd, lastList.of(buffer), buffer.length);
 }
 
 /** An attribute's value into `buffer`: bytes or -errno (-ENODATA: there is none, -ERANGE: too long). */
