@@ -28,44 +28,47 @@ const NOTHING: Attributes = { xattrs: NONE, failed: 0 };
 export function attributesOf(fd: number): Attributes {
   const bytes = flistXattr(fd, shortList);
   if (bytes === 0) return NOTHING;
-  const get: Get = (name, value) => fgetXattr(fd, name, value);
-  return bytes === -ERANGE
-    ? collect(longList, flistXattr(fd, longList), get)
-    : collect(shortList, bytes, get);
+  const list = filled(bytes, shortList, longList, (buffer) => flistXattr(fd, buffer));
+  return collect(list, (name, value) => fgetXattr(fd, name, value));
 }
 
 /** Those of a name in the current directory; of a link itself. */
 export function attributesAt(name: Uint8Array): Attributes {
   const bytes = listXattr(name, shortList);
   if (bytes === 0) return NOTHING;
-  const get: Get = (attribute, value) => getXattr(name, attribute, value);
-  return bytes === -ERANGE
-    ? collect(longList, listXattr(name, longList), get)
-    : collect(shortList, bytes, get);
+  const list = filled(bytes, shortList, longList, (buffer) => listXattr(name, buffer));
+  return collect(list, (attribute, value) => getXattr(name, attribute, value));
 }
 
-/** Reads an attribute's value: bytes or -errno. */
-type Get = (name: Buffer, value: Buffer) => number;
+/** What `short` was filled with, by `bytes`; where that is too small, what `again` fills `long` with; or -errno. */
+function filled(
+  bytes: number,
+  short: Buffer,
+  long: Buffer,
+  again: (buffer: Buffer) => number,
+): Buffer | number {
+  if (bytes >= 0) return short.subarray(0, bytes);
+  if (bytes !== -ERANGE) return bytes;
+  const more = again(long);
+  return more < 0 ? more : long.subarray(0, more);
+}
 
-function collect(list: Buffer, listed: number, get: Get): Attributes {
-  if (listed < 0) return { xattrs: NONE, failed: listed === -ENOTSUP || listed === -ENOSYS ? 0 : listed };
+/** `get` reads an attribute's value: bytes or -errno. */
+function collect(list: Buffer | number, get: (name: Buffer, value: Buffer) => number): Attributes {
+  if (typeof list === 'number')
+    return { xattrs: NONE, failed: list === -ENOTSUP || list === -ENOSYS ? 0 : list };
   const xattrs: Xattr[] = [];
   let failed = 0;
   let total = 2;
-  for (let at = 0; at < listed; ) {
+  for (let at = 0; at < list.length; ) {
     const end = list.indexOf(0, at);
     const name = Buffer.from(list.subarray(at, end));
     at = end + 1;
-    let value = shortValue;
-    let bytes = get(name, value);
-    if (bytes === -ERANGE) {
-      value = longValue;
-      bytes = get(name, value);
-    }
-    total += 5 + name.length + Math.max(0, bytes);
+    const value = filled(get(name, shortValue), shortValue, longValue, (buffer) => get(name, buffer));
+    total += 5 + name.length + (typeof value === 'number' ? 0 : value.length);
     if (total > XATTRS_MAX_BYTES || xattrs.length >= XATTRS_MAX) return { xattrs, failed: -ERANGE };
-    if (bytes >= 0) xattrs.push({ name, value: Buffer.from(value.subarray(0, bytes)) });
-    else if (!isAbsent(bytes)) failed ||= bytes;
+    if (typeof value !== 'number') xattrs.push({ name, value: Buffer.from(value) });
+    else if (!isAbsent(value)) failed ||= value;
   }
   return { xattrs, failed };
 }

@@ -29,7 +29,7 @@ export function addressOf(buffer: Buffer): number {
   return ref.address(buffer);
 }
 
-/** Remembers an address, which takes as long to find out as half a call: for a buffer that is likely the one of the last call. */
+/** Remembers an address, as finding out takes a third of a call: for a buffer that is likely the one of the last call. */
 export class LastAddress {
   #buffer: Buffer | undefined;
   #address = 0;

@@ -1,10 +1,10 @@
 /**
  * The works that are measured, in groups that share repositories. Called by
  * bench.ts. Invariants: whoever is held against each other takes turns within
- * each round, and another begins each round; what is going to be read is in the page cache, for one tool
- * as for another (borg drops from it what it has read, plakard writes past it);
- * a repository that is measured was made in this run; what a tool restores is
- * compared with the original once for each kind of data.
+ * each round, and another begins each round; what is going to be read is in the
+ * page cache, for one tool as for another (borg drops from it what it has read,
+ * plakard writes past it); a repository that is measured was made in this run;
+ * what a tool restores is compared with the original once for each kind of data.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
