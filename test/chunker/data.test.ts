@@ -4,7 +4,7 @@ import { after, describe, test } from 'node:test';
 import { describe as describeError, Failure } from '../../src/error.ts';
 import { CHUNK_DATA, CHUNK_TREE, type ChunkKind } from '../../src/keys/derive.ts';
 import { SEGMENT_TARGET_BYTES } from '../../src/repository/constants.ts';
-import { connectPeers } from './peers.ts';
+import { connectPeers, WRITE_SLOTS } from './peers.ts';
 
 /** Bytes that nothing deduplicates, from a seed. */
 function bytesOf(seed: string, length: number): Buffer {
@@ -72,7 +72,8 @@ describe('SegmentStore', () => {
     const release = peers.hold();
     let done = false;
     const putting = (async () => {
-      for (let i = 0; i < 40; i++)
+      // twice what all slots hold
+      for (let i = 0; i < 2 * WRITE_SLOTS * chunksOfSegment(400_000); i++)
         await peers.store.put(CHUNK_DATA, bytesOf(`held ${i}`, 400_000), Buffer.alloc(32));
       done = true;
     })();
@@ -118,7 +119,7 @@ describe('SegmentFetcher', () => {
   test('a segment that cannot be had fails its readers, and gives the slot back', async (t) => {
     const peers = connectPeers(1);
     t.after(() => peers.close());
-    const ids = await putAll(peers, 20, 300_000);
+    const ids = await putAll(peers, 2 * chunksOfSegment(300_000), 300_000);
     await peers.store.flush(peers.store.generation);
     peers.broken.add(0);
     const results = await Promise.allSettled(ids.map((id) => peers.fetcher.get(CHUNK_DATA, id, 300_000)));

@@ -23,7 +23,8 @@ import { PLAIN_SLOT_BYTES, slotRange } from '../../src/processes/rings.ts';
 import { SEGMENT_RAW_MAX_BYTES } from '../../src/repository/constants.ts';
 import { IdTable, tableSizeFor } from '../../src/repository/table.ts';
 
-const WRITE_SLOTS = 3;
+/** Slots that are filled, or wait to be sealed. */
+export const WRITE_SLOTS = 3;
 
 export interface Peers {
   readonly store: SegmentStore;

@@ -15,11 +15,11 @@ const PACKS_MAX = 3;
 // Segments in memory. With more of them chunker and crypto sleep more seldom, and for longer: the kernel may take 10 ms
 // until it gives a core that fell idle to who waits for the other.
 /** Those that are read ahead, or kept: with memory to spare, and where it is limited. */
-const READS_MAX = 12;
-const READS_LIMITED = 8;
+const READS_MAX = 6;
+const READS_LIMITED = 4;
 /** Those that are being filled, or wait to be compressed. */
-const WRITES_MAX = 14;
-const WRITES_LIMITED = 6;
+const WRITES_MAX = 8;
+const WRITES_LIMITED = 4;
 /** Segments that the one worker compresses at once where nobody has said how much of the machine to use. */
 const COMPRESSORS_MAX = 2;
 // Proportional set sizes, measured after a push of chunks of 4 MiB that do not compress, which fill every slot.
