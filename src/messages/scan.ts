@@ -12,7 +12,7 @@ import { summary } from './client.ts';
 /** Records in one batch, bytes; a single record (one entry with its xattrs) may be as large as it. */
 export const BATCH_MAX_BYTES = (1 << 20) + (256 << 10);
 /** Descriptors in one batch; the kernel's limit for one sendmsg is 253. */
-export const BATCH_MAX_DESCRIPTORS = 128;
+export const BATCH_MAX_DESCRIPTORS = 250;
 /** The ring that old nodes come in, of one slot. A node is at most 4 MiB less a bit, and comes in pieces. */
 export const NODES_RING_BYTES = 2 << 20;
 
