@@ -419,9 +419,11 @@ async function writeDirect(
   let whole = pieces.slice(0, end < 0 ? pieces.length : end);
   const rest = pieces.slice(whole.length);
   if (whole.length < DIRECT_MIN_PIECES || setDirect(handle.fd, true) < 0) return pieces;
+  // without a rate all at once: each call wakes a thread, which wakes this one again
+  const isPaced = pace !== undefined && !pace.isUnlimited;
   try {
     while (whole.length > 0) {
-      const next = pace === undefined ? whole : whole.slice(0, 1);
+      const next = isPaced ? whole.slice(0, 1) : whole;
       await pace?.take(next[0]?.length ?? 0);
       const { bytesWritten } = await handle.writev(next);
       whole = after(whole, bytesWritten);

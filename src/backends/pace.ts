@@ -51,9 +51,14 @@ export class Pace {
     this.#filledMs = tools.nowMs();
   }
 
+  /** Whether there are no rates at all: then nothing ever waits. */
+  get isUnlimited(): boolean {
+    return this.#rates.length === 0;
+  }
+
   /** Takes the tokens of `bytes`: undefined where they may pass at once, or when they may. */
   take(bytes: number): Promise<void> | undefined {
-    if (this.#rates.length === 0) return undefined;
+    if (this.isUnlimited) return undefined;
     const rate = this.#fill();
     if (rate === undefined) return undefined;
     this.#tokens -= bytes;
