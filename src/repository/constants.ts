@@ -14,10 +14,10 @@ export const CHUNK_NORMAL_BYTES = MIB;
 export const CHUNK_MAX_BYTES = 4 * MIB;
 
 /**
- * A segment is closed when it has this much, bytes of chunks. Each one costs messages and calls of its own, in code that
- * runs too rarely to be compiled well: with half of it a first push takes 5 to 12 % longer, a full check 4 %, and with a
- * sixth, as it was once, a third longer. Whoever wants one small file reads all of it, which takes a millisecond more
- * than of half.
+ * A segment is closed when it has this much, bytes of chunks. Each one wakes several processes, which costs them what
+ * they had in the caches: with half of it a first push takes 4 to 8 % longer, of long files 12 to 19 %, a full check 4 %.
+ * Whoever wants one small file reads all of it, which takes a millisecond more than of half, and a bit that flips
+ * costs all of it.
  */
 export const SEGMENT_TARGET_BYTES = 6 * MIB;
 /** And one of metadata: whoever walks a tree waits for the first of them, which at 3 MiB took `ls -R` a tenth longer. */

@@ -22,7 +22,7 @@ const WRITES_MAX = 8;
 const WRITES_LIMITED = 4;
 /** Segments that the one worker compresses at once where nobody has said how much of the machine to use. */
 const COMPRESSORS_MAX = 2;
-// Proportional set sizes, measured after a push of chunks of 4 MiB that do not compress, which fill every slot.
+// Proportional set sizes, measured after a push of what does not compress, which fills every slot.
 /** Control and a scanner, which serve all repositories. */
 const COMMON_BYTES = 78 * MIB;
 /** Chunker and storage, with their halves of the rings, and a table of some million chunks. */
