@@ -6,8 +6,8 @@
 import { NamedPieces } from './pieces.ts';
 import type { Splitter } from './splitter.ts';
 
-/** Chunks that are cut together: as many as a buffer of 8 MiB can have. */
-const TOGETHER_MAX = 32;
+/** Chunks that are cut together: as many as two segments can have, where each is as short as may be. */
+const TOGETHER_MAX = 64;
 
 export class ChunkCutter {
   readonly splitter: Splitter;

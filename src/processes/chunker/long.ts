@@ -2,8 +2,8 @@
  * Files of more than one chunk: read straight into the open segment, as far as
  * it goes, and into the one that will follow it, and split there. What is
  * behind the last whole chunk is kept aside, as the segment's table will lie
- * there, and begins what is read next. Two segments hold five chunks, and most
- * of five are hashed two at a time. Called by FileReader. Invariant: between
+ * there, and begins what is read next. Two segments hold some eleven chunks, and
+ * most of eleven are hashed two at a time. Called by FileReader. Invariant: between
  * reading and placing nothing waits, so nothing else comes to lie where was
  * read to.
  */
@@ -118,6 +118,13 @@ export class LongFiles {
       if (this.#ended || cutter.refused > 0 || filled >= limit) break;
     }
     this.#kept = filled - cut;
+    // more than a chunk is left where no more could be cut together: it is read again
+    const surplus = this.#kept - CHUNK_MAX_BYTES;
+    if (surplus > 0) {
+      this.#kept -= surplus;
+      this.#at -= surplus;
+      this.#ended = false;
+    }
     return cut;
   }
 
